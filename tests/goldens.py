@@ -1,0 +1,65 @@
+"""The published models' cases: their files, and the models of this package that they are of."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tests.data.goldens import golden
+
+FOLDER = Path(__file__).parent / 'data' / 'goldens'
+
+#: Largest error relative to the largest value; the goldens are rounded to float32.
+TOLERANCE = {torch.float64: 2e-7, torch.float32: 1e-4}
+
+MASKS = {0: 'block', 1: 'exact', -1: 'cyclic'}
+
+
+def cases(family: str, folder: str = 'vil') -> list[str]:
+    """Names of the cases of a family."""
+    return sorted(
+        path.stem for path in (FOLDER / folder).glob('*.json') if f'"family":"{family}"' in path.read_text()
+    )
+
+
+def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict[str, Tensor], Tensor, dict]:
+    """Load a case: its description, published state dict, input and expected outputs."""
+    case, state, inputs, expected = golden.load(FOLDER / folder / name)
+    state = {key: torch.from_numpy(np.ascontiguousarray(value)).to(dtype) for key, value in state.items()}
+    for key, shape in case.get('derived', []):
+        state[key] = torch.zeros(shape, dtype=torch.int64)
+    return case, state, torch.from_numpy(inputs).to(dtype), expected
+
+
+def check(case: dict, expected: dict, outputs: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Compare outputs, by golden name, with all that the case expects."""
+    assert outputs.keys() == expected.keys()
+    for description in case['outputs']:
+        name = description['name']
+        assert list(outputs[name].shape) == description['shape']
+        got = golden.sample(outputs[name].detach().double().numpy(), description['index'])
+        error = np.abs(got - expected[name]).max() / np.abs(expected[name]).max()
+        assert error <= TOLERANCE[dtype], f'{name}: relative error {error:.2e}'
+
+
+def neighbors(mode: int, sampled_mode: int | None = None) -> str | int:
+    """The package's word for a published mode."""
+    if sampled_mode is not None:
+        return sampled_mode
+    return {0: 'all', -1: 'self'}.get(mode, 'random')
+
+
+def sliding_window_settings(build: dict) -> dict:
+    """Settings of the sliding window that a published constructor's arguments ask for."""
+    return dict(
+        mask=MASKS[build['sw_exact']],
+        neighbors=neighbors(build['mode']),
+        share_global_proj=build['sharew'],
+        only_global=build['only_glo'],
+    )
+
+
+def set_dtype(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Cast a module and put it into evaluation mode."""
+    return module.to(dtype).eval()

@@ -1,0 +1,53 @@
+"""The attentions against the published ones, gradients included, loaded through the converter."""
+
+import pytest
+import torch
+
+from tests import goldens
+from tools.model_converters.vil2mm import convert_state_dict
+from vil_mm.models import FullAttention, SlidingWindowAttention
+
+PUBLISHED = 'layer1.1.attn.'
+CONVERTED = 'backbone.stages.0.blocks.0.attn.'
+
+
+def build(case):
+    args, call = case['build'], case['call']
+    common = dict(num_global_tokens=args['nglo'], qkv_bias=args['qkv_bias'], relative_position_bias=args['rpe'])
+    if args['class'] == 'Attention':
+        return FullAttention(args['dim'], args['num_heads'], grid_size=(args['wx'], args['wy']), **common)
+    return SlidingWindowAttention(
+        args['dim'],
+        args['num_heads'],
+        window_size=args['w'],
+        mask=goldens.MASKS[args['exact']],
+        neighbors=goldens.neighbors(args['mode'], call['sampled_mode']),
+        share_global_proj=args['sharew'],
+        only_global=args['only_glo'],
+        **common,
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize('name', goldens.cases('vil_attention'))
+def test_golden(name, dtype):
+    case, published, x, expected = goldens.load(name, dtype)
+    converted, _ = convert_state_dict({PUBLISHED + key: value for key, value in published.items()})
+    attention = goldens.set_dtype(build(case), dtype)
+    attention.load_state_dict({key.removeprefix(CONVERTED): value for key, value in converted.items()})
+
+    x.requires_grad_()
+    tokens = attention(x, (case['call']['nx'], case['call']['ny']))
+    (tokens * torch.from_numpy(goldens.golden.cotangent(case)).to(dtype)).sum().backward()
+
+    width = case['build']['dim']
+    bias = attention.relative_position_bias
+    gradients = {
+        'tokens': lambda: tokens,
+        'grad_input': lambda: x.grad,
+        'grad_qkv_weight': lambda: attention.qkv.weight.grad,
+        'grad_kv_weight': lambda: attention.qkv.weight.grad[width:],
+        'grad_bias_table': lambda: bias.table.grad,
+        'grad_g2l': lambda: bias.global_local.grad,
+    }
+    goldens.check(case, expected, {name: gradients[name]() for name in expected}, dtype)

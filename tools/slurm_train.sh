@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Train on a Slurm cluster, one task per GPU.
+# Usage: tools/slurm_train.sh PARTITION JOB_NAME CONFIG [OPTIONS]
+# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS; PYTHON (the interpreter).
+set -euo pipefail
+if [ $# -lt 3 ]; then sed -n '2,4s/^# //p' "$0" >&2; exit 2; fi
+PARTITION=$1 JOB_NAME=$2
+shift 2
+GPUS=${GPUS:-8}
+GPUS_PER_NODE=${GPUS_PER_NODE:-8}
+# shellcheck disable=SC2086  # SRUN_ARGS is a list of words
+exec srun -p "$PARTITION" --job-name="$JOB_NAME" \
+    --gres="gpu:$GPUS_PER_NODE" --ntasks="$GPUS" --ntasks-per-node="$GPUS_PER_NODE" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$@" --launcher slurm

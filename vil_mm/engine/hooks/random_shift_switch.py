@@ -1,0 +1,51 @@
+"""Schedule of the random shift."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from ...models.attentions import SlidingWindowAttention
+from ...registry import HOOKS
+
+
+@HOOKS.register_module()
+class RandomShiftSwitchHook(Hook):
+    """Switch the random shift off after a share of the training.
+
+    From then on every sliding window with ``neighbors='random'`` attends to
+    its whole neighbourhood. Source: Multi-Scale Vision Longformer (arXiv
+    2103.15358), section 4.2.
+
+    Args:
+        switch_ratio (float): Share of the training, 0 to 1: from the first
+            epoch (in iteration-based training, iteration) at or after it.
+            Defaults to 0.75.
+
+    Raises:
+        ValueError: If ``switch_ratio`` is out of its range.
+    """
+
+    def __init__(self, switch_ratio: float = 0.75) -> None:
+        if not 0 <= switch_ratio <= 1:
+            raise ValueError(f'switch_ratio={switch_ratio} must be 0 to 1')
+        self.switch_ratio = switch_ratio
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Switch at the start of an epoch."""
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._switch(runner, runner.epoch, runner.max_epochs)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Switch at an iteration, in training without epochs."""
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._switch(runner, runner.iter, runner.max_iters)
+
+    def _switch(self, runner: Runner, done: int, total: int) -> None:
+        if done < self.switch_ratio * total:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        shifting = [m for m in model.modules() if isinstance(m, SlidingWindowAttention) and m.neighbors == 'random']
+        for module in shifting:
+            module.neighbors = 'all'
+        if shifting:
+            runner.logger.info(f'Random shift switched off in {len(shifting)} attentions, after {done} of {total}.')

@@ -1,0 +1,85 @@
+"""What ``tools/train.py`` and ``tools/test.py`` do to a config before they run it."""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.device import is_cuda_available
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .._extras import EXTRAS, require
+from .checkpoint import find_latest_checkpoint, use_safe_checkpoint_loading
+
+
+def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dict | None) -> Config:
+    """Read a config and apply what all tools let the user set.
+
+    Args:
+        path (str): The config file. Its ``default_scope`` says the task.
+        work_dir (str, optional): The run's folder. Defaults to
+            ``work_dirs/<name of the config>``.
+        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        cfg_options (dict, optional): Overrides, as ``DictAction`` reads them.
+
+    Raises:
+        ImportError: If the task's library is not installed; it names the extra.
+    """
+    cfg = Config.fromfile(path)
+    if cfg.get('default_scope') in EXTRAS:
+        require(cfg.default_scope)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    cfg.setdefault('work_dir', str(Path('work_dirs') / Path(path).stem))
+    return cfg
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train in mixed precision: float16 or what the config says on a GPU, bfloat16 on the CPU."""
+    if is_cuda_available():
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
+        for name in ('loss_scale', 'dtype'):
+            if cfg.optim_wrapper.pop(name, None) is not None:
+                print_log(f'optim_wrapper.{name} is left out: on the CPU, --amp is bfloat16 without a loss scale')
+
+
+def resume(cfg: Config, checkpoint: str) -> None:
+    """Resume from a checkpoint, or with ``'auto'`` from the newest whole one of the work directory, if any."""
+    if checkpoint == 'auto':
+        latest = find_latest_checkpoint(cfg.work_dir)
+        if latest is None:
+            print_log(f'no checkpoint in {cfg.work_dir} to resume from: training starts afresh')
+            return
+        checkpoint = str(latest)
+    cfg.resume = True
+    cfg.load_from = checkpoint
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner, with what a machine without a GPU needs."""
+    use_safe_checkpoint_loading()
+    if cfg.launcher == 'pytorch' and not is_cuda_available():
+        _start_gloo(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _start_gloo(cfg: Config) -> None:
+    """Join the other processes over gloo; mmengine's own start assumes a GPU per process."""
+    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    torch.distributed.init_process_group('gloo')
+    print_log(f'gloo: process {os.environ["RANK"]} of {os.environ["WORLD_SIZE"]}')

@@ -1,0 +1,8 @@
+"""Backbones, and the attentions and layers that they are made of."""
+
+from .._extras import require
+
+require('mmcv')
+
+from .attentions import *  # noqa: E402, F403
+from .backbones import *  # noqa: E402, F403

@@ -1,0 +1,94 @@
+"""What all attentions share."""
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+class BaseAttention(BaseModule):
+    """Base of the attentions over ``G`` global tokens and a grid of ``h x w`` tokens.
+
+    A backbone gives every attention the arguments below. An attention may also
+    name ``grid_size`` (the grid that the backbone is built for) and
+    ``relative_position_bias`` among its own, and is then given them too.
+
+    Args:
+        embed_dims (int): Channels.
+        num_heads (int): Heads, a divisor of ``embed_dims``.
+        num_global_tokens (int): Global tokens, which come first. Defaults to 0.
+        qkv_bias (bool): Whether the projections of queries, keys and values
+            have a bias. Defaults to True.
+        attn_drop (float): Dropout rate of the attention weights. Defaults to 0.
+        proj_drop (float): Dropout rate of the output. Defaults to 0.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+
+    Raises:
+        ValueError: If ``num_heads`` does not divide ``embed_dims``.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        num_global_tokens: int = 0,
+        qkv_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if num_heads < 1 or embed_dims % num_heads:
+            raise ValueError(f'num_heads={num_heads} must divide embed_dims={embed_dims}')
+        self.embed_dims = embed_dims
+        self.num_heads = num_heads
+        self.num_global_tokens = num_global_tokens
+        self.attn_drop = attn_drop
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def check_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> None:
+        """Check that ``x`` holds the tokens of ``hw_shape``.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        h, w = hw_shape
+        expected = self.num_global_tokens + h * w
+        if x.ndim != 3 or x.shape[1] != expected or x.shape[2] != self.embed_dims:
+            raise ValueError(
+                f'x has shape {tuple(x.shape)}, must be (N, {expected}, {self.embed_dims}): '
+                f'{self.num_global_tokens} global tokens and a grid of hw_shape={tuple(hw_shape)}'
+            )
+
+    def split_heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Split a product of queries, keys or values.
+
+        Args:
+            x (Tensor): ``(N, L, parts * embed_dims)``.
+
+        Returns:
+            tuple[Tensor, ...]: The parts, each ``(N, heads, L, d)``, as views.
+        """
+        parts = x.unflatten(-1, (-1, self.num_heads, self.embed_dims // self.num_heads))
+        return parts.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend.
+
+        Args:
+            x (Tensor): ``(N, G + h * w, C)``, global tokens first, grid row-major.
+            hw_shape (tuple[int, int]): Grid height and width, in tokens.
+
+        Returns:
+            Tensor: Same shape and dtype as ``x``.
+
+        Raises:
+            ValueError: If ``x`` does not hold ``G + h * w`` tokens.
+        """
+        raise NotImplementedError
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Join the heads: ``(N, heads, L, d)`` to ``(N, L, heads * d)``."""
+    return x.transpose(1, 2).flatten(2)

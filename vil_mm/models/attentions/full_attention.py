@@ -1,0 +1,75 @@
+"""Full self-attention."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...registry import MODELS
+from ..layers import RelativePositionBias
+from .base_attention import BaseAttention, merge_heads
+
+
+@MODELS.register_module()
+class FullAttention(BaseAttention):
+    """Self-attention between all tokens, with a relative position bias or without.
+
+    Args:
+        embed_dims (int): Channels.
+        num_heads (int): Heads, a divisor of ``embed_dims``.
+        relative_position_bias (bool): Whether to add a bias by relative
+            position. Defaults to False.
+        grid_size (tuple[int, int], optional): The grid that the bias is built
+            for. Defaults to None.
+        resize_bias (bool): Whether a grid of another size than ``grid_size``
+            gets a bias resampled from the built one. The publication has no
+            such thing: full attention with a bias runs on one size only.
+            Defaults to False.
+        **kwargs: Of :class:`BaseAttention`.
+
+    Raises:
+        ValueError: If ``relative_position_bias`` is set without ``grid_size``.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        relative_position_bias: bool = False,
+        grid_size: tuple[int, int] | None = None,
+        resize_bias: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(embed_dims, num_heads, **kwargs)
+        self.grid_size = grid_size
+        self.resize_bias = resize_bias
+        self.relative_position_bias = None
+        if relative_position_bias:
+            if grid_size is None:
+                raise ValueError('grid_size=None: relative_position_bias=True needs the grid that it is built for')
+            table_shape = (2 * grid_size[0] - 1, 2 * grid_size[1] - 1)
+            self.relative_position_bias = RelativePositionBias(table_shape, num_heads, self.num_global_tokens)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend to all tokens; see :meth:`BaseAttention.forward`.
+
+        Raises:
+            ValueError: If ``x`` does not hold ``G + h * w`` tokens, or
+                ``hw_shape`` is not the grid that the bias is built for.
+        """
+        self.check_tokens(x, hw_shape)
+        bias = None
+        if self.relative_position_bias is not None:
+            if tuple(hw_shape) != tuple(self.grid_size) and not self.resize_bias:
+                raise ValueError(
+                    f'hw_shape={tuple(hw_shape)}, but the relative position bias of this full attention is built for '
+                    f'a grid of {tuple(self.grid_size)}. To run on other sizes, use the sliding window in this stage '
+                    "(attn_cfg=dict(type='vil_mm.SlidingWindowAttention')), an absolute position "
+                    '(absolute_position=True), or a resampled bias (resize_bias=True in the attn_cfg of this stage); '
+                    'to run on one other size, set img_size.'
+                )
+            bias = self.relative_position_bias.of_all_queries(hw_shape)
+        q, k, v = self.split_heads(self.qkv(x))
+        if bias is not None:
+            bias = bias.to(q.dtype)
+        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=self.attn_drop if self.training else 0.0)
+        return self.proj_drop(self.proj(merge_heads(x)))

@@ -1,0 +1,136 @@
+"""Vision Longformer's attention: a sliding window and global tokens."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...ops import sliding_window_attention
+from ...ops.sliding_window_attention import NEIGHBORS, check_mask_and_neighbors
+from ...registry import MODELS
+from ..layers import RelativePositionBias
+from .base_attention import BaseAttention, merge_heads
+
+
+@MODELS.register_module()
+class SlidingWindowAttention(BaseAttention):
+    """Grid tokens attend to a window and to the global tokens, global tokens to all.
+
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358), section 3.2.
+
+    Args:
+        embed_dims (int): Channels.
+        num_heads (int): Heads, a divisor of ``embed_dims``.
+        window_size (int): Height and width of a chunk, in tokens; a token
+            attends to the 3x3 chunks around its own. Defaults to 7.
+        mask (str): ``'block'``, ``'exact'`` or ``'cyclic'``, see
+            :func:`vil_mm.ops.sliding_window_attention`. ``'cyclic'`` lets
+            zero padding take part on maps that are no multiple of the window,
+            as the published models do. Defaults to ``'block'``.
+        neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
+            :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``: in
+            training, one of the eight neighbours is drawn in each forward, in
+            evaluation all count (the random shift, section 4.2). It is drawn
+            from PyTorch's CPU generator, so that activation checkpointing and
+            equally seeded processes draw the same. Defaults to ``'all'``.
+        share_global_proj (bool): Whether the global tokens' queries, and the
+            keys and values they see, come from the projections of the grid
+            tokens; otherwise from their own. Defaults to True.
+        only_global (bool): Whether grid tokens attend to the global tokens
+            alone (the publication's "global memory"). As published, they then
+            get no bias. Defaults to False.
+        relative_position_bias (bool): Whether to add a bias by relative
+            position. Defaults to False.
+        **kwargs: Of :class:`BaseAttention`; ``attn_drop`` must be 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        window_size: int = 7,
+        mask: str = 'block',
+        neighbors: str | int = 'all',
+        share_global_proj: bool = True,
+        only_global: bool = False,
+        relative_position_bias: bool = False,
+        qkv_bias: bool = True,
+        **kwargs,
+    ) -> None:
+        super().__init__(embed_dims, num_heads, qkv_bias=qkv_bias, **kwargs)
+        if window_size < 1:
+            raise ValueError(f'window_size={window_size} must be at least 1')
+        check_mask_and_neighbors(mask, neighbors, (*NEIGHBORS, 'random'))
+        if self.attn_drop:
+            raise ValueError(f'attn_drop={self.attn_drop} must be 0: the sliding window has no dropout of its weights')
+        if only_global and not self.num_global_tokens:
+            raise ValueError('only_global=True needs global tokens, num_global_tokens=0 must be at least 1')
+        self.window_size = window_size
+        self.mask = mask
+        self.neighbors = neighbors
+        self.only_global = only_global
+        self.q_global = self.kv_global = self.proj_global = None
+        if self.num_global_tokens and not share_global_proj:
+            self.q_global = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
+            self.kv_global = nn.Linear(embed_dims, 2 * embed_dims, bias=qkv_bias)
+            self.proj_global = nn.Linear(embed_dims, embed_dims)
+        self.relative_position_bias = None
+        if relative_position_bias:
+            side = 4 * window_size - 1
+            self.relative_position_bias = RelativePositionBias(
+                None if only_global else (side, side), num_heads, self.num_global_tokens
+            )
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend to the window and to the global tokens; see :meth:`BaseAttention.forward`."""
+        self.check_tokens(x, hw_shape)
+        num_global = self.num_global_tokens
+        q, k, v = self.split_heads(self.qkv(x))
+        local = merge_heads(self._attend_local(q[:, :, num_global:], k, v, hw_shape))
+        if not num_global:
+            return self.proj_drop(self.proj(local))
+        if self.q_global is None:
+            shared = self._attend_global(q[:, :, :num_global], k, v)
+            return self.proj_drop(self.proj(torch.cat([merge_heads(shared), local], dim=1)))
+        (q,) = self.split_heads(self.q_global(x[:, :num_global]))
+        k, v = self.split_heads(self.kv_global(x))
+        own = self.proj_global(merge_heads(self._attend_global(q, k, v)))
+        return self.proj_drop(torch.cat([own, self.proj(local)], dim=1))
+
+    def _attend_global(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Output of the global queries, ``(N, heads, G, d)``."""
+        bias = None
+        if self.relative_position_bias is not None:
+            bias = self.relative_position_bias.of_global_queries(k.shape[2] - self.num_global_tokens).to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, bias)
+
+    def _attend_local(self, q: Tensor, k: Tensor, v: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Output of the grid's queries, ``(N, heads, h * w, d)``."""
+        num_global = self.num_global_tokens
+        if self.only_global:
+            return F.scaled_dot_product_attention(q, k[:, :, :num_global], v[:, :, :num_global])
+        bias_table = global_bias = None
+        if self.relative_position_bias is not None:
+            bias_table = self.relative_position_bias.table
+            if num_global:
+                global_bias = self.relative_position_bias.global_local[1]
+        return sliding_window_attention(
+            q,
+            k,
+            v,
+            hw_shape,
+            self.window_size,
+            num_global_tokens=num_global,
+            bias_table=bias_table,
+            global_bias=global_bias,
+            mask=self.mask,
+            neighbors=self._draw_neighbors(),
+        )
+
+    def _draw_neighbors(self) -> str | int:
+        if self.neighbors != 'random':
+            return self.neighbors
+        return int(torch.randint(1, 9, ())) if self.training else 'all'

@@ -1,0 +1,123 @@
+"""Architectures of Vision Longformer: the named ones, and the published arch strings."""
+
+from typing import Any
+
+ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
+
+SLIDING_WINDOW = dict(type='vil_mm.SlidingWindowAttention', window_size=7)
+FULL = dict(type='vil_mm.FullAttention')
+
+
+def _published(embed_dims: list[int], depths: list[int], num_heads: list[int]) -> dict[str, list]:
+    """What all published models have in common."""
+    return dict(
+        embed_dims=embed_dims,
+        depths=depths,
+        num_heads=num_heads,
+        num_global_tokens=[1, 1, 1, 0],
+        patch_sizes=[4, 2, 2, 2],
+        attn_cfgs=[SLIDING_WINDOW, SLIDING_WINDOW, FULL, FULL],
+        absolute_position=[False] * 4,
+    )
+
+
+#: arXiv 2103.15358, table 8 and, for ViL-Swin, table 5. The heads of ViL-Swin were never published: they are Swin's.
+ARCH_ZOO = {
+    'tiny': _published([48, 96, 192, 384], [1, 1, 9, 1], [1, 3, 3, 6]),
+    'small': _published([96, 192, 384, 768], [1, 2, 8, 1], [3, 3, 6, 12]),
+    'medium-deep': _published([96, 192, 384, 768], [1, 4, 16, 1], [3, 3, 6, 12]),
+    'medium-wide': _published([192, 384, 512, 768], [1, 2, 8, 1], [3, 6, 8, 12]),
+    'base-deep': _published([96, 192, 384, 768], [1, 8, 24, 1], [3, 3, 6, 12]),
+    'base-wide': _published([192, 384, 768, 1024], [1, 2, 8, 1], [3, 6, 12, 16]),
+    'swin-tiny': _published([96, 192, 384, 768], [2, 2, 6, 2], [3, 6, 12, 24]),
+    'swin-small': _published([96, 192, 384, 768], [2, 2, 18, 2], [3, 6, 12, 24]),
+}
+
+# Letter of a published arch string: (what it means, default)
+_FIELDS = {
+    'l': ('stage number', None),
+    'h': ('num_heads', 3),
+    'd': ('embed_dims', 192),
+    'n': ('depths', 1),
+    's': ('sparse attention', 1),
+    'g': ('num_global_tokens', 1),
+    'p': ('patch_sizes', 2),
+    'f': ('window_size', 7),
+    'a': ('absolute_position', 1),
+}
+
+
+def parse_arch_string(arch: str) -> dict[str, list]:
+    """Read a published arch string, such as ``l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...``.
+
+    Stages are joined by ``_``, fields by ``,``; a field is a letter and an
+    integer. As published, the first stage with ``s0`` (full attention) makes
+    all later ones full too, whatever they say.
+
+    Args:
+        arch (str): The string, of three or four stages.
+
+    Returns:
+        dict[str, list]: Per-stage settings under ``ARCH_KEYS``.
+
+    Raises:
+        ValueError: If it is malformed; the message names stage and field.
+    """
+    stages = [_parse_stage(stage, number) for number, stage in enumerate(arch.split('_'), start=1)]
+    if len(stages) not in (3, 4):
+        raise ValueError(f'arch={arch!r} has {len(stages)} stage(s), must have 3 or 4, joined by "_"')
+    settings: dict[str, list[Any]] = {key: [] for key in ARCH_KEYS}
+    full = False
+    for fields in stages:
+        full = full or not fields['s']
+        for letter in 'hdngp':
+            settings[_FIELDS[letter][0]].append(fields[letter])
+        settings['absolute_position'].append(bool(fields['a']))
+        settings['attn_cfgs'].append(FULL if full else dict(SLIDING_WINDOW, window_size=fields['f']))
+    return settings
+
+
+def _parse_stage(stage: str, number: int) -> dict[str, int]:
+    """Read the fields of one stage, defaults filled in."""
+    fields = {letter: default for letter, (_, default) in _FIELDS.items()}
+    given = set()
+    for field in stage.split(','):
+        letter, value = field[:1], field[1:]
+        where = f'arch field {field!r} in stage {number} ({stage!r})'
+        if letter not in _FIELDS or not (value.isascii() and value.isdigit()):
+            meanings = ', '.join(f'{letter} ({meaning})' for letter, (meaning, _) in _FIELDS.items())
+            raise ValueError(f'{where} must be one letter and an integer; the letters are {meanings}')
+        if letter in given:
+            raise ValueError(f'{where} is given twice')
+        if letter in 'sa' and value not in ('0', '1'):
+            raise ValueError(f'{where} must be {letter}0 or {letter}1')
+        if letter in 'hdnpf' and int(value) < 1:
+            raise ValueError(f'{where} must be at least {letter}1')
+        given.add(letter)
+        fields[letter] = int(value)
+    if fields['l'] != number:
+        raise ValueError(f'arch stage {number} ({stage!r}) must say l{number}')
+    return fields
+
+
+def resolve_arch(arch: str | dict) -> dict[str, list]:
+    """Turn a name of ``ARCH_ZOO``, a published arch string or a dict into settings.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if isinstance(arch, str):
+        if arch in ARCH_ZOO:
+            return ARCH_ZOO[arch]
+        if ',' in arch:
+            return parse_arch_string(arch)
+        raise ValueError(
+            f'arch={arch!r} is not one of {list(ARCH_ZOO)}, nor a published arch string such as '
+            "'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'"
+        )
+    if set(arch) != set(ARCH_KEYS):
+        raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(ARCH_KEYS)}')
+    lengths = {key: len(arch[key]) for key in ARCH_KEYS}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f'arch must have one value per stage under each key, got lengths {lengths}')
+    return dict(arch)

@@ -1,0 +1,4 @@
+from .position_embedding import AbsolutePositionEmbedding, resize_positions
+from .relative_position_bias import RelativePositionBias, resize_bias_table
+
+__all__ = ['AbsolutePositionEmbedding', 'RelativePositionBias', 'resize_bias_table', 'resize_positions']

@@ -1,0 +1,91 @@
+"""Absolute position embedding, factored into rows and columns."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import trunc_normal_
+from torch import Tensor, nn
+
+
+def resize_positions(positions: Tensor, length: int) -> Tensor:
+    """Resample an embedding along its length, linearly (half-pixel centres, no antialiasing).
+
+    Args:
+        positions (Tensor): ``(1, L, C)``.
+        length (int): The new length.
+
+    Returns:
+        Tensor: ``(1, length, C)``.
+    """
+    if positions.shape[1] == length:
+        return positions
+    return F.interpolate(positions.mT, size=length, mode='linear', align_corners=False).mT
+
+
+class AbsolutePositionEmbedding(BaseModule):
+    """Learned position embedding: half of the channels for the row, half for the column.
+
+    On a grid of another size than it was built for it is resampled, and so it
+    is when a checkpoint of another size is loaded.
+
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358), section 3.1.
+
+    Args:
+        embed_dims (int): Channels, an even number.
+        grid_size (tuple[int, int]): Grid height and width, in tokens.
+        num_global_tokens (int): Global tokens, each with a position of its own.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+
+    Raises:
+        ValueError: If ``embed_dims`` is odd.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        grid_size: tuple[int, int],
+        num_global_tokens: int = 0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if embed_dims % 2:
+            raise ValueError(f'embed_dims={embed_dims} must be even: half is for rows, half for columns')
+        self.rows = nn.Parameter(torch.zeros(1, grid_size[0], embed_dims // 2))
+        self.columns = nn.Parameter(torch.zeros(1, grid_size[1], embed_dims // 2))
+        self.global_tokens = None
+        if num_global_tokens:
+            self.global_tokens = nn.Parameter(torch.zeros(1, num_global_tokens, embed_dims))
+
+    def init_weights(self) -> None:
+        """Truncated normal, standard deviation 0.02."""
+        super().init_weights()
+        for parameter in self.parameters():
+            trunc_normal_(parameter, std=0.02)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Add the positions.
+
+        Args:
+            x (Tensor): ``(N, G + h * w, C)``, global tokens first, grid row-major.
+            hw_shape (tuple[int, int]): Grid height and width, in tokens.
+
+        Returns:
+            Tensor: Same shape as ``x``.
+        """
+        h, w = hw_shape
+        rows = resize_positions(self.rows, h)[:, :, None].expand(-1, -1, w, -1)
+        columns = resize_positions(self.columns, w)[:, None].expand(-1, h, -1, -1)
+        positions = torch.cat([rows, columns], dim=-1).flatten(1, 2)
+        if self.global_tokens is not None:
+            positions = torch.cat([self.global_tokens, positions], dim=1)
+        return x + positions
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        for name in ('rows', 'columns'):
+            key, own = prefix + name, getattr(self, name)
+            loaded = state_dict.get(key)
+            if loaded is not None and loaded.ndim == 3 and loaded.shape[1] != own.shape[1]:
+                state_dict[key] = resize_positions(loaded, own.shape[1])
+                print_log(f'{key}: resized from {loaded.shape[1]} to {own.shape[1]} positions', logger='current')
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,0 +1,143 @@
+"""Sliding-window attention in plain PyTorch: the readable oracle and the export path."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Chunk offsets (row, column) of the 3x3 neighbourhood. ``neighbors=k`` names
+# the k-th one after the own chunk, in this order.
+OWN_CHUNK = (0, 0)
+NEIGHBOR_CHUNKS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+
+
+def chunk_offsets(neighbors: str | int) -> tuple[tuple[int, int], ...]:
+    """List the (row, column) offsets of the chunks that a query chunk attends to."""
+    if neighbors == 'all':
+        return (OWN_CHUNK, *NEIGHBOR_CHUNKS)
+    if neighbors == 'self':
+        return (OWN_CHUNK,)
+    return (OWN_CHUNK, NEIGHBOR_CHUNKS[neighbors - 1])
+
+
+def to_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:
+    """Cut a token grid into chunks, zero-padded at the bottom and the right.
+
+    Args:
+        x (Tensor): ``(N, heads, h * w, d)``.
+        hw_shape (tuple[int, int]): Grid height and width, in tokens.
+        window_size (int): Chunk height and width, in tokens.
+
+    Returns:
+        Tensor: ``(N, heads, chunk rows, chunk columns, window_size**2, d)``.
+    """
+    h, w = hw_shape
+    size = window_size
+    x = F.pad(x.unflatten(2, hw_shape), (0, 0, 0, -w % size, 0, -h % size))
+    x = x.unflatten(3, (-1, size)).unflatten(2, (-1, size))
+    return x.transpose(3, 4).flatten(4, 5)
+
+
+def from_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:
+    """Undo :func:`to_chunks`, padding cropped."""
+    h, w = hw_shape
+    x = x.unflatten(4, (window_size, window_size)).transpose(3, 4)
+    return x.flatten(4, 5).flatten(2, 3)[:, :, :h, :w].flatten(2, 3)
+
+
+def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Tensor, Tensor]:
+    """Positions along one axis, before any wrapping round.
+
+    Args:
+        length (int): Grid size along the axis, in tokens.
+        offsets (Tensor): Chunk offset of each attended chunk along the axis.
+        window_size (int): Chunk size, in tokens.
+
+    Returns:
+        tuple[Tensor, Tensor]: Of the queries ``(chunks, window_size)`` and of
+        the keys ``(chunks, offsets, window_size)``.
+    """
+    inner = torch.arange(window_size, device=offsets.device)
+    chunks = torch.arange(-(-length // window_size), device=offsets.device)
+    queries = chunks[:, None] * window_size + inner
+    keys = queries[:, None] + offsets[:, None] * window_size
+    return queries, keys
+
+
+def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tensor:
+    """Which keys a query may see, as far as one axis decides.
+
+    Returns:
+        Tensor: bool ``(chunks, query inner, offsets, key inner)``.
+    """
+    queries, keys = key_coordinates(length, offsets, window_size)
+    if mask == 'cyclic':
+        # Only padding reached without wrapping round is hidden: padding that a
+        # wrapped chunk brings along counts as zero keys, as published.
+        padded = -(-length // window_size) * window_size
+        seen = (keys < length) | (keys >= padded)
+    else:
+        seen = (keys >= 0) & (keys < length)
+    seen = seen[:, None].expand(-1, window_size, -1, -1)
+    if mask == 'exact':
+        distance = queries[:, :, None, None] - keys[:, None]
+        seen = seen & (distance.abs() <= window_size)
+    return seen
+
+
+def relative_index(offsets: tuple[tuple[int, int], ...], window_size: int, device: torch.device) -> Tensor:
+    """Rows of the bias table, ``(window_size**2, offsets * window_size**2)``.
+
+    A key is indexed by its offset from the query before any wrapping round.
+    """
+    size = window_size
+    inner = torch.arange(size, device=device)
+    rows, columns = torch.tensor(offsets, device=device).T * size
+    row = inner[:, None, None] - (rows[:, None] + inner) + 2 * size - 1
+    column = inner[:, None, None] - (columns[:, None] + inner) + 2 * size - 1
+    # query row, query column, offset, key row, key column
+    index = row[:, None, :, :, None] * (4 * size - 1) + column[None, :, :, None, :]
+    return index.flatten(2).flatten(0, 1)
+
+
+def sliding_window_attention_reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    hw_shape: tuple[int, int],
+    window_size: int,
+    num_global_tokens: int,
+    bias_table: Tensor | None,
+    global_bias: Tensor | None,
+    mask: str,
+    neighbors: str | int,
+    scale: float,
+) -> Tensor:
+    """Compute :func:`vil_mm.ops.sliding_window_attention`; its arguments, checked."""
+    size, num_global = window_size, num_global_tokens
+    offsets = chunk_offsets(neighbors)
+    rows, columns = torch.tensor(offsets, device=q.device).T
+
+    def attended(x: Tensor) -> Tensor:
+        """Global tokens, then the attended chunks: ``(..., G + offsets * size**2, d)``."""
+        chunks = to_chunks(x[:, :, num_global:], hw_shape, size)
+        tokens = [chunks.roll((-row, -column), (2, 3)) for row, column in offsets]
+        if num_global:
+            shared = x[:, :, None, None, :num_global]
+            tokens.insert(0, shared.expand(-1, -1, *chunks.shape[2:4], -1, -1))
+        return torch.cat(tokens, dim=4)
+
+    scores = scale * to_chunks(q, hw_shape, size) @ attended(k).transpose(-2, -1)
+    global_scores, local_scores = scores.split([num_global, scores.shape[-1] - num_global], dim=-1)
+    if global_bias is not None:
+        global_scores = global_scores + global_bias[:, None, None, None]
+    if bias_table is not None:
+        bias = bias_table[relative_index(offsets, size, q.device)].permute(2, 0, 1)
+        local_scores = local_scores + bias[:, None, None]
+    seen = (
+        axis_mask(hw_shape[0], rows, size, mask)[:, None, :, None, :, :, None]
+        & axis_mask(hw_shape[1], columns, size, mask)[None, :, None, :, :, None, :]
+    )
+    seen = seen.flatten(4).flatten(2, 3)
+    local_scores = local_scores.masked_fill(~seen, float('-inf'))
+    attention = torch.cat([global_scores, local_scores], dim=-1).softmax(dim=-1)
+    return from_chunks(attention.to(v.dtype) @ attended(v), hw_shape, size)

@@ -1,0 +1,18 @@
+"""Child registries of mmengine's, scope ``vil_mm``.
+
+Each imports its modules when something of the scope is first named, so that
+``type='vil_mm.ViL'`` works in any OpenMMLab project with no ``custom_imports``.
+"""
+
+from ._extras import require
+
+require('mmengine')
+
+from mmengine.registry import HOOKS as MMENGINE_HOOKS  # noqa: E402
+from mmengine.registry import MODELS as MMENGINE_MODELS  # noqa: E402
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS  # noqa: E402
+from mmengine.registry import Registry  # noqa: E402
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='vil_mm', locations=['vil_mm.models'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='vil_mm', locations=['vil_mm.engine'])
+OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='vil_mm', locations=['vil_mm.engine'])
