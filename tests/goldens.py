@@ -18,9 +18,7 @@ MASKS = {0: 'block', 1: 'exact', -1: 'cyclic'}
 
 def cases(family: str, folder: str = 'vil') -> list[str]:
     """Names of the cases of a family."""
-    return sorted(
-        path.stem for path in (FOLDER / folder).glob('*.json') if f'"family":"{family}"' in path.read_text()
-    )
+    return sorted(path.stem for path in (FOLDER / folder).glob('*.json') if f'"family":"{family}"' in path.read_text())
 
 
 def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict[str, Tensor], Tensor, dict]:

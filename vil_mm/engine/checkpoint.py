@@ -47,9 +47,9 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
             return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         # The first line is torch's advice to run the code after all.
-        cause = ' '.join(str(error).partition('\n')[2].split())
+        cause = ' '.join(str(error).partition('\n')[2].split()).partition(' Check the documentation')[0]
         raise ValueError(
-            f'{path} holds more than tensors and plain values, and so was not opened: {cause.partition(" Check the")[0]} '
+            f'{path} holds more than tensors and plain values, and so was not opened: {cause} '
             'If you trust that type, allow it alone by its full name (--allow module.Type, or '
             "read_checkpoint(allow=['module.Type'])). Never allow a function."
         ) from error

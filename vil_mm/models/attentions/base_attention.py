@@ -1,5 +1,6 @@
 """What all attentions share."""
 
+from einops import rearrange
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -70,8 +71,7 @@ class BaseAttention(BaseModule):
         Returns:
             tuple[Tensor, ...]: The parts, each ``(N, heads, L, d)``, as views.
         """
-        parts = x.unflatten(-1, (-1, self.num_heads, self.embed_dims // self.num_heads))
-        return parts.permute(2, 0, 3, 1, 4).unbind(0)
+        return rearrange(x, 'n l (p h d) -> p n h l d', h=self.num_heads, d=self.embed_dims // self.num_heads).unbind(0)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Attend.
@@ -91,4 +91,4 @@ class BaseAttention(BaseModule):
 
 def merge_heads(x: Tensor) -> Tensor:
     """Join the heads: ``(N, heads, L, d)`` to ``(N, L, heads * d)``."""
-    return x.transpose(1, 2).flatten(2)
+    return rearrange(x, 'n h l d -> n l (h d)')

@@ -164,8 +164,8 @@ class ViL(BaseModule):
             and in the perceptrons. Defaults to 0.
         drop_path_rate (float): Stochastic depth rate of the last block; it
             grows linearly from 0 at the first. Defaults to 0.1.
-        out_indices (Sequence[int]): Stages whose output is returned. Defaults
-            to (0, 1, 2, 3).
+        out_indices (Sequence[int], optional): Stages whose output is returned.
+            Defaults to None: all.
         out_type (str): What is returned of a stage. ``'featmap'``: the map
             ``(N, C, h, w)``; ``'avg_featmap'``: the mean of all tokens, global
             ones included, ``(N, C)``; ``'cls_token'``: the first global token,
@@ -206,7 +206,7 @@ class ViL(BaseModule):
         attn_cfg: dict | Sequence[dict | None] | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
+        out_indices: Sequence[int] | None = None,
         out_type: str = 'featmap',
         final_norm: bool = True,
         frozen_stages: int = -1,
@@ -222,7 +222,7 @@ class ViL(BaseModule):
         settings = resolve_arch(arch)
         self.depths = settings['depths']
         self.num_global_tokens = settings['num_global_tokens']
-        self.out_indices = tuple(out_indices)
+        self.out_indices = tuple(range(len(self.depths)) if out_indices is None else out_indices)
         self.out_type = out_type
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -381,7 +381,9 @@ def _merge_attn_cfg(attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | N
 
 def _offer(attn_cfg: dict, **values) -> dict:
     """Add the values that the attention names among its arguments, unless its config has them."""
-    attn_class = MODELS.get(attn_cfg['type'])
+    attn_class = attn_cfg['type']
+    if isinstance(attn_class, str):
+        attn_class = MODELS.get(attn_class)
     if attn_class is None:
         raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
     parameters = inspect.signature(attn_class).parameters

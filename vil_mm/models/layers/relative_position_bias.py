@@ -110,8 +110,8 @@ class RelativePositionBias(BaseModule):
             side = math.isqrt(len(loaded))
             if side**2 != len(loaded):
                 raise ValueError(
-                    f'{key} has {len(loaded)} rows, which are not those of a square table: its shape is unknown, '
-                    f'and so it cannot be resized to {self.table_shape}. Build the model for the grid of the checkpoint.'
+                    f'{key} has {len(loaded)} rows, which are not those of a square table: its shape is '
+                    f'unknown, and so it cannot be resized to {self.table_shape}. Build the model for its grid.'
                 )
             state_dict[key] = resize_bias_table(loaded, (side, side), self.table_shape)
             print_log(f'{key}: resized from {(side, side)} to {self.table_shape} offsets', logger='current')

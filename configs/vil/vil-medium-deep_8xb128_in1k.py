@@ -1,0 +1,11 @@
+# The recipe of this size was never published: it is that of ViL-Small, with the
+# learning rate that the name of the released file tells.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_bs128_vil_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(backbone=dict(arch='medium-deep'))
+optim_wrapper = dict(optimizer=dict(lr=8e-4))

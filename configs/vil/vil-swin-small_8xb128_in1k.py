@@ -1,0 +1,10 @@
+# Depths and widths of Swin-Small. Heads and recipe were never published: they are
+# those of Swin-Small and of ViL-Small.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_bs128_vil_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(backbone=dict(arch='swin-small'))

@@ -1,0 +1,54 @@
+"""Options of the test run, and what several tests start from."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help='also run the tests that take minutes')
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--slow'):
+        return
+    skip = pytest.mark.skip(reason='takes minutes: runs with --slow')
+    for item in items:
+        if 'slow' in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def digits(tmp_path_factory):
+    """The folder of the handwritten digits, as the README's first command writes it."""
+    root = tmp_path_factory.mktemp('digits')
+    run_tool('tools/dataset_converters/digits.py', '--root', root)
+    return root
+
+
+def run_tool(*command, check=True, env=None):
+    """Run a script of the repository as a user would, in the repository's root."""
+    words = [str(word) for word in command]
+    start = ['bash'] if words[0].endswith('.sh') else [sys.executable]
+    result = subprocess.run(
+        start + words,
+        cwd=ROOT,
+        env={**os.environ, 'PYTHON': sys.executable, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if check:
+        assert result.returncode == 0, result.stdout[-4000:]
+    return result

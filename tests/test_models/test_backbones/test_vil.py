@@ -1,0 +1,245 @@
+"""ViL as a backbone: sizes, outputs, freezing, checkpointing, random shift, loading, errors."""
+
+import pytest
+import torch
+from mmcv.cnn.bricks import DropPath
+from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
+
+from vil_mm.models import SlidingWindowAttention, ViL
+
+# Small, yet with all mechanisms: two windows, full attention, global tokens in all stages but the last.
+ARCH = 'l1,h1,d8,n1,s1,g1,p4,f3,a0_l2,h2,d16,n2,s1,g2,p2,f2,a0_l3,h2,d16,n2,s0,g1,p2,f7,a0_l4,h4,d32,n1,s0,g0,p2,f7,a0'
+SLIDING = dict(type='vil_mm.SlidingWindowAttention', window_size=3)
+
+
+def build(**kwargs):
+    model = ViL(**{**dict(arch=ARCH, img_size=64, drop_path_rate=0.0), **kwargs})
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize(
+    'variant',
+    [
+        dict(attn_cfg=SLIDING),
+        dict(absolute_position=True),
+        dict(absolute_position=True, relative_position_bias=True, attn_cfg=SLIDING),
+        dict(attn_cfg=[None, None, dict(resize_bias=True), dict(resize_bias=True)]),
+        dict(attn_cfg=dict(SLIDING, share_global_proj=False, mask='exact')),
+        dict(attn_cfg=dict(SLIDING, mask='cyclic')),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('size', [(64, 64), (157, 211), (33, 47), (16, 200), (5, 4)])
+def test_any_size(variant, size):
+    model = build(**variant)
+    outputs = model(torch.randn(2, 3, *size))
+    assert [x.shape[1] for x in outputs] == [8, 16, 16, 32]
+    h, w = size
+    for x, patch_size in zip(outputs, (4, 2, 2, 2)):
+        h, w = max(1, h // patch_size), max(1, w // patch_size)
+        assert x.shape[2:] == (h, w)
+        assert x.isfinite().all()
+    sum(x.square().mean() for x in outputs).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_every_parameter_has_a_gradient():
+    model = build()
+    sum(x.square().mean() for x in model(torch.randn(2, 3, 64, 64))).backward()
+    without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0}
+    # The global tokens are dropped after the last block of a stage, so what only they read cannot learn there.
+    last_blocks = [f'stages.{i}.blocks.{depth - 1}' for i, depth in enumerate(model.depths[:3])]
+    assert without == {f'{block}.attn.relative_position_bias.global_global' for block in last_blocks}
+
+
+def test_output_types():
+    x = torch.randn(2, 3, 64, 64)
+    arch = ARCH.replace('g0', 'g2')
+    featmap = build(arch=arch, out_indices=(3,))
+    tokens = {}
+    featmap.norm.register_forward_hook(lambda module, args, output: tokens.update(last=output))
+    (expected,) = featmap(x)
+    assert torch.equal(expected.flatten(2).mT, tokens['last'][:, 2:])
+    for out_type, pooled in (('avg_featmap', tokens['last'].mean(1)), ('cls_token', tokens['last'][:, 0])):
+        model = build(arch=arch, out_indices=(3,), out_type=out_type)
+        model.load_state_dict(featmap.state_dict())
+        torch.testing.assert_close(model(x), (pooled,))
+
+
+def test_final_norm_and_out_indices():
+    x = torch.randn(1, 3, 64, 64)
+    normed, raw = build(), build(final_norm=False, out_indices=(1, 3))
+    assert raw.norm is None
+    raw.load_state_dict({k: v for k, v in normed.state_dict().items() if not k.startswith('norm.')})
+    outputs, raw_outputs = normed(x), raw(x)
+    assert torch.equal(outputs[1], raw_outputs[0])
+    expected = normed.norm(raw_outputs[1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(outputs[3], expected)
+
+
+def test_train_returns_self_and_stays_frozen():
+    model = build(frozen_stages=1)
+    assert model.train() is model
+    assert [stage.training for stage in model.stages] == [False, False, True, True]
+    sum(x.mean() for x in model(torch.randn(1, 3, 64, 64))).backward()
+    without = {name.split('.')[1] for name, p in model.named_parameters() if p.grad is None}
+    assert without == {'0', '1'}
+    assert not model.eval().stages[3].training
+
+
+def test_norm_eval():
+    model = build(norm_eval=True)
+    model.stages[2].patch_embed.norm = nn.BatchNorm1d(16)
+    model.train()
+    assert not model.stages[2].patch_embed.norm.training
+    assert model.stages[2].training
+
+
+def test_drop_path_grows_linearly():
+    model = build(drop_path_rate=0.5)
+    rates = [block.drop_path.drop_prob for stage in model.stages for block in stage.blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    rates = [m.drop_prob for block in model.stages[3].blocks for m in block.modules() if isinstance(m, DropPath)]
+    assert rates == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize('neighbors', ['all', 'random'])
+def test_checkpointing_changes_nothing(neighbors):
+    """Not even with the random shift: the recomputed forward draws the same neighbours."""
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        model = build(with_cp=with_cp, attn_cfg=dict(neighbors=neighbors), drop_path_rate=0.3, drop_rate=0.2).double()
+        sum(x.square().mean() for x in model(torch.randn(2, 3, 64, 64, dtype=torch.float64))).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_random_shift_in_training_only():
+    shifting, whole = build(attn_cfg=dict(neighbors='random')), build()
+    whole.load_state_dict(shifting.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(shifting.eval()(x)[0], whole.eval()(x)[0])
+    singles = []
+    for neighbor in range(1, 9):
+        single = build(attn_cfg=dict(neighbors=neighbor))
+        single.load_state_dict(shifting.state_dict())
+        singles.append(single(x)[0])
+    shifting.train()
+    outputs = [shifting(x)[0] for _ in range(40)]
+    drawn = [next(i for i, single in enumerate(singles) if torch.equal(output, single)) for output in outputs]
+    assert len(set(drawn)) >= 6
+
+
+def test_get_layer_depth():
+    model = build()
+    assert model.get_layer_depth('backbone.stages.0.patch_embed.projection.weight', 'backbone.') == (0, 8)
+    assert model.get_layer_depth('stages.0.blocks.0.attn.qkv.weight') == (1, 8)
+    assert model.get_layer_depth('stages.1.global_tokens') == (1, 8)
+    assert model.get_layer_depth('stages.1.blocks.1.ffn.layers.1.bias') == (3, 8)
+    assert model.get_layer_depth('stages.3.blocks.0.norm1.weight') == (6, 8)
+    assert model.get_layer_depth('norm.weight') == (7, 8)
+    assert model.get_layer_depth('head.fc.weight', 'backbone.') == (7, 8)
+
+
+def test_initialisation():
+    model = build(arch='tiny', absolute_position=True, relative_position_bias=True, img_size=224)
+    for name, parameter in model.named_parameters():
+        if 'projection' in name:
+            continue  # PyTorch's default
+        if name.endswith('.weight') and 'norm' in name:
+            assert (parameter == 1).all(), name
+        elif name.endswith('.bias'):
+            assert (parameter == 0).all(), name
+        else:
+            assert parameter.abs().max() > 0, name
+            assert parameter.numel() < 500 or parameter.std().item() == pytest.approx(0.02, rel=0.2), name
+
+
+def test_another_attention_plugs_in():
+    """Of any origin, with no more than the common interface."""
+    from vil_mm.models.attentions.base_attention import BaseAttention
+    from vil_mm.registry import MODELS
+
+    @MODELS.register_module(force=True)
+    class MeanAttention(BaseAttention):
+        def forward(self, x, hw_shape):
+            self.check_tokens(x, hw_shape)
+            return self.proj(self.qkv(x).mean(1, keepdim=True)[..., : self.embed_dims].expand_as(x))
+
+    model = build(attn_cfg=[dict(type='vil_mm.MeanAttention'), None, None, None])
+    assert isinstance(model.stages[0].blocks[0].attn, MeanAttention)
+    assert model(torch.randn(1, 3, 64, 64))[3].shape == (1, 32, 2, 2)
+
+
+def test_attn_cfg_without_type_changes_sliding_windows_only():
+    model = build(attn_cfg=dict(mask='exact'))
+    masks = [getattr(stage.blocks[0].attn, 'mask', None) for stage in model.stages]
+    assert masks == ['exact', 'exact', None, None]
+
+
+@pytest.mark.parametrize('absolute', [True, False])
+def test_loads_another_size(absolute):
+    """Another resolution, other windows, and full attention turned into sliding windows."""
+    source = build(absolute_position=absolute, img_size=64)
+    target = build(absolute_position=absolute, img_size=96, attn_cfg=dict(SLIDING, window_size=5))
+    target.load_state_dict(source.state_dict())
+    assert target(torch.randn(1, 3, 96, 96))[0].isfinite().all()
+    load_state_dict(target, source.state_dict(), strict=True)  # mmengine's own
+
+
+def test_loading_refuses_another_family():
+    model = build()
+    other = {'features.0.weight': torch.zeros(1), 'classifier.bias': torch.zeros(1)}
+    with pytest.raises(
+        ValueError, match=r"no parameter of ViL, only such as \['features.0.weight'.*another model family"
+    ):
+        model.load_state_dict(other, strict=False)
+    published = {'module.layer1.0.proj.weight': torch.zeros(1)}
+    with pytest.raises(ValueError, match=r'convert it with tools/model_converters/vil2mm.py'):
+        model.load_state_dict(published, strict=False)
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(arch=ARCH.replace('h2,d16,n2,s1', 'h3,d16,n2,s1')), r'num_heads=3 must divide embed_dims=16'),
+        (dict(attn_cfg=dict(mask='exact', neighbors='self')), r"neighbors='self' must be 'all'"),
+        (dict(attn_cfg=dict(neighbors='some')), r"neighbors='some' is not one of"),
+        (dict(attn_cfg=dict(window_size=0)), r'window_size=0 must be at least 1'),
+        (dict(attn_cfg=dict(SLIDING, attn_drop=0.1)), r'attn_drop=0.1 must be 0'),
+        (dict(attn_cfg=dict(SLIDING, only_global=True)), r'only_global=True needs global tokens'),
+        (dict(attn_cfg=dict(type='vil_mm.NoAttention')), r"type='vil_mm.NoAttention', which is not registered"),
+        (dict(attn_cfg=[None]), r'attn_cfg has 1 entries, must have one per stage, 4'),
+        (dict(out_indices=(4,)), r'out_indices=\(4,\) must name stages, 0 to 3'),
+        (dict(out_type='map'), r"out_type='map' is not one of"),
+        (dict(out_type='cls_token'), r"out_type='cls_token' needs global tokens"),
+        (dict(frozen_stages=4), r'frozen_stages=4 must be -1 to 3'),
+    ],
+)
+def test_errors(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**kwargs)
+
+
+def test_no_sliding_window_to_change():
+    with pytest.raises(ValueError, match=r'attn_cfg=.* has no type, .* arch has none'):
+        build(arch='l1,s0_l2_l3', attn_cfg=dict(mask='exact'))
+
+
+def test_image_smaller_than_a_patch():
+    with pytest.raises(ValueError, match=r'the image has size \(3, 64\), must be at least one patch, \(4, 4\)'):
+        build()(torch.rand(1, 3, 3, 64))
+
+
+def test_full_attention_says_what_to_change():
+    with pytest.raises(ValueError, match=r'hw_shape=\(9, 13\).*grid of \(4, 4\).*SlidingWindowAttention.*img_size'):
+        build()(torch.rand(1, 3, 157, 211))
+
+
+def test_wrong_token_count():
+    attention = SlidingWindowAttention(8, 2, num_global_tokens=1)
+    with pytest.raises(ValueError, match=r'x has shape \(1, 12, 8\), must be \(N, 13, 8\): 1 global tokens'):
+        attention(torch.rand(1, 12, 8), (3, 4))

@@ -1,0 +1,151 @@
+"""tools/train.py and tools/test.py, as users run them, on the CPU."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import mmengine
+import pytest
+import torch
+
+from tests.conftest import ROOT, run_tool
+
+NANO = 'configs/vil/vil-nano_1xb64_digits.py'
+SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
+
+
+@pytest.fixture(scope='module')
+def few_digits(digits, tmp_path_factory):
+    """The digits, with lists of 32 training and 23 test images."""
+    root = tmp_path_factory.mktemp('few_digits')
+    (root / 'meta').mkdir()
+    for split, count in (('train', 32), ('val', 23)):
+        (root / split).symlink_to(digits / split)
+        lines = (digits / 'meta' / f'{split}.txt').read_text().splitlines()
+        step = len(lines) // count
+        (root / 'meta' / f'{split}.txt').write_text('\n'.join(lines[::step][:count]) + '\n')
+    return root
+
+
+def options(root, batch_size, **others):
+    """Overrides of the data root, the batch size and what else is given."""
+    loaders = {f'{split}_dataloader': split for split in ('train', 'val', 'test')}
+    words = [f'{loader}.dataset.data_root={root}' for loader in loaders]
+    words += [f'{loader}.batch_size={batch_size}' for loader in loaders]
+    return ['--cfg-options', *words, *(f'{key.replace("__", ".")}={value}' for key, value in others.items())]
+
+
+def accuracy(output):
+    return re.findall(r'accuracy/top1: ([\d.]+)', output)[-1]
+
+
+def test_small_trains_and_two_processes_evaluate_as_one(few_digits, tmp_path):
+    run_tool('tools/train.py', SMALL, '--work-dir', tmp_path, *options(few_digits, 4, train_cfg__max_epochs=1))
+    checkpoint = tmp_path / 'epoch_1.pth'
+    outputs = {}
+    for name, command in (
+        ('one', ['tools/test.py', SMALL, checkpoint]),
+        ('two', ['tools/dist_test.sh', SMALL, checkpoint, 2]),
+    ):
+        log = run_tool(
+            *command,
+            '--work-dir',
+            tmp_path / name,
+            '--out',
+            tmp_path / f'{name}.pkl',
+            *options(few_digits, 4),
+            env=dict(PORT='29611'),
+        ).stdout
+        outputs[name] = accuracy(log), mmengine.load(tmp_path / f'{name}.pkl')
+    assert outputs['one'][0] == outputs['two'][0]
+    one, two = outputs['one'][1], outputs['two'][1]
+    assert len(one) == len(two) == 23
+    for first, second in zip(one, two):
+        assert first['img_path'] == second['img_path']
+        torch.testing.assert_close(first['pred_score'], second['pred_score'])
+
+
+def test_two_processes_train(few_digits, tmp_path):
+    log = run_tool(
+        'tools/dist_train.sh',
+        NANO,
+        2,
+        '--work-dir',
+        tmp_path,
+        *options(few_digits, 8, train_cfg__max_epochs=1, default_hooks__logger__interval=1),
+        env=dict(PORT='29612'),
+    ).stdout
+    assert 'Epoch(train) [1][2/2]' in log, 'each process takes half of the 32 images'
+    assert (tmp_path / 'epoch_1.pth').exists()
+
+
+def test_mixed_precision_on_the_cpu(few_digits, tmp_path):
+    log = run_tool(
+        'tools/train.py', NANO, '--amp', '--work-dir', tmp_path, *options(few_digits, 8, train_cfg__max_epochs=1)
+    ).stdout
+    assert 'vil_mm.CPUAmpOptimWrapper' in log
+    assert (tmp_path / 'epoch_1.pth').exists()
+
+
+def test_killed_run_resumes_past_a_truncated_checkpoint(few_digits, tmp_path):
+    command = ['tools/train.py', NANO, '--work-dir', str(tmp_path)]
+    overrides = options(few_digits, 8, default_hooks__checkpoint__max_keep_ckpts=-1)
+    run = subprocess.Popen(
+        [sys.executable, *command, *overrides, 'train_cfg.max_epochs=1000'], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while not (tmp_path / 'epoch_4.pth').exists():
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+
+    checkpoints = sorted(tmp_path.glob('epoch_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
+    newest = int(checkpoints[-1].stem.split('_')[1])
+    # What the kill may leave of a checkpoint that was being written.
+    truncated = tmp_path / f'epoch_{newest + 1}.pth'
+    data = checkpoints[-1].read_bytes()
+    truncated.write_bytes(data[: len(data) // 2])
+
+    log = run_tool(*command, '--resume', *overrides, f'train_cfg.max_epochs={newest + 2}').stdout
+    assert re.search(rf'WARNING - .*{truncated.name} is damaged and was skipped', log), log[-3000:]
+    # the last one that was there may have been hit by the kill as well
+    resumed = int(re.search(r'resumed epoch: (\d+)', log)[1])
+    assert resumed in (newest, newest - 1)
+    assert f'Epoch(train) [{resumed + 1}]' in log and f'Epoch(train) [{resumed}]' not in log
+    assert (tmp_path / f'epoch_{newest + 2}.pth').exists()
+
+
+def test_loss_that_is_not_finite_stops_the_run(few_digits, tmp_path):
+    result = run_tool(
+        'tools/train.py',
+        NANO,
+        '--work-dir',
+        tmp_path,
+        *options(few_digits, 8, optim_wrapper__optimizer__lr=1e30, optim_wrapper__clip_grad='None'),
+        check=False,
+    )
+    assert result.returncode != 0
+    assert re.search(
+        r'FloatingPointError: iteration \d+ \(epoch \d+\): the loss is not finite: loss=nan', result.stdout
+    )
+
+
+def test_a_checkpoint_that_holds_code_is_refused(few_digits, tmp_path):
+    class Code:
+        def __reduce__(self):
+            return os.system, (f'touch {tmp_path / "ran"}',)
+
+    torch.save(dict(state_dict={}, extra=Code()), tmp_path / 'code.pth')
+    result = run_tool('tools/test.py', NANO, tmp_path / 'code.pth', *options(few_digits, 8), check=False)
+    assert result.returncode != 0 and 'holds more than tensors' in result.stdout
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_usage_of_the_launchers():
+    for script in ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'):
+        result = run_tool(f'tools/{script}', check=False)
+        assert result.returncode == 2 and f'Usage: tools/{script}' in result.stdout
