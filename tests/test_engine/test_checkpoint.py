@@ -4,8 +4,10 @@ import os
 import pickle
 from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
@@ -83,6 +85,27 @@ def test_mmengine_loads_safely(tmp_path, mark, mmengine_loader):
     with pytest.raises(ValueError, match=r'posix.system'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'code.pth'), 'cpu')
     assert not mark.exists()
+
+
+class Attribute:
+    """Unpickling it reads an attribute of a class that is allowed."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, self.name)
+
+
+def test_history_of_a_run_loads_and_nothing_else_of_it(tmp_path, mmengine_loader):
+    use_safe_checkpoint_loading()
+    history = HistoryBuffer(np.array([1.0, 2.0]), np.array([1, 1]))
+    torch.save(dict(history=history, value=np.float64(3.0)), tmp_path / 'run.pth')
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'run.pth'), 'cpu')
+    assert loaded['history'].mean() == 1.5 and loaded['value'] == 3.0
+    torch.save(dict(extra=Attribute('__init__')), tmp_path / 'sly.pth')
+    with pytest.raises(ValueError, match=r"getattr of '__init__'"):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'sly.pth'), 'cpu')
 
 
 def test_latest_checkpoint_is_a_whole_one(tmp_path):

@@ -3,12 +3,13 @@
 import logging
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from mmengine.logging import print_log
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import get_object_from_string
 
@@ -63,13 +64,30 @@ def use_safe_checkpoint_loading() -> None:
     Its own loader, when a file is not plain, falls back to running it. What
     mmengine itself writes (history buffers, NumPy values) stays allowed.
     """
-    from mmengine.runner.checkpoint import get_torch_safe_globals
 
     def load(filename: str, map_location: Any) -> dict:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
+        with torch.serialization.safe_globals(_written_by_mmengine()):
             return read_checkpoint(filename, map_location)
 
     CheckpointLoader.register_scheme(prefixes='', loader=load, force=True)
+
+
+def _written_by_mmengine() -> list:
+    """What ``torch.load`` must know to read the log history in a checkpoint of mmengine's runner."""
+    multiarray = (np._core if hasattr(np, '_core') else np.core).multiarray
+    dtypes = {type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'int32', 'uint32', 'bool')}
+    return [
+        HistoryBuffer,
+        (_history_buffer_method, 'builtins.getattr'),
+        *(multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *dtypes),
+    ]
+
+
+def _history_buffer_method(owner: Any, name: str) -> Callable:
+    """Stand in for the ``getattr`` that a pickled history buffer names its methods with."""
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise pickle.UnpicklingError(f"Refused:\ngetattr of {name!r}, which is no method of mmengine's HistoryBuffer.")
+    return getattr(owner, name)
 
 
 def is_whole(path: Path) -> bool:

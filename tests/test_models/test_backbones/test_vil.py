@@ -180,6 +180,15 @@ def test_attn_cfg_without_type_changes_sliding_windows_only():
     assert masks == ['exact', 'exact', None, None]
 
 
+def test_exports_with_any_batch_size():
+    model = build(attn_cfg=dict(mask='cyclic'), out_indices=(3,)).eval()
+    batch = {'x': {0: torch.export.Dim('batch')}}
+    program = torch.export.export(model, (torch.randn(2, 3, 64, 64),), dynamic_shapes=batch).module()
+    for batch_size in (1, 2, 5):
+        x = torch.randn(batch_size, 3, 64, 64)
+        torch.testing.assert_close(program(x), model(x))
+
+
 @pytest.mark.parametrize('absolute', [True, False])
 def test_loads_another_size(absolute):
     """Another resolution, other windows, and full attention turned into sliding windows."""

@@ -121,7 +121,7 @@ class ViLStage(BaseModule):
         x = F.pad(x, (0, max(0, patch_w - x.shape[3]), 0, max(0, patch_h - x.shape[2])))
         x, hw_shape = self.patch_embed(x)
         if self.global_tokens is not None:
-            x = torch.cat([self.global_tokens.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.global_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         if self.position_embed is not None:
             x = self.position_embed(x, hw_shape)
         x = self.drop_after_embed(x)
