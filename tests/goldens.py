@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.data.goldens import golden
 
@@ -56,8 +56,3 @@ def sliding_window_settings(build: dict) -> dict:
         share_global_proj=build['sharew'],
         only_global=build['only_glo'],
     )
-
-
-def set_dtype(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Cast a module and put it into evaluation mode."""
-    return module.to(dtype).eval()

@@ -31,6 +31,9 @@ for size in [(157, 211), (20, 24)]:
     assert loss.isfinite(), log
     without = [n for n, p in model.backbone.named_parameters() if p.grad is None]
     assert without == [], without
+    predictions = model.eval().predict(data['inputs'], data['data_samples'])
+    assert len(predictions) == 2
+    model.train()
 """
 
 DETECTION_SAMPLE = """
@@ -43,6 +46,12 @@ DETECTION_SAMPLE = """
     sample.gt_instances = InstanceData(bboxes=torch.tensor([[2.0, 3, 18, 17]]), labels=torch.tensor([1]), masks=masks)
 """
 
+# no padding to a multiple of 32, so that the backbone sees the odd sizes
+DETECTION_CHANGES = """
+cfg.model.neck.in_channels = [48, 96, 192, 384]
+cfg.model.data_preprocessor.pad_size_divisor = 1
+"""
+
 SEGMENTATION_SAMPLE = """
     from mmseg.structures import SegDataSample
     from mmengine.structures import PixelData
@@ -51,22 +60,35 @@ SEGMENTATION_SAMPLE = """
 """
 
 
-@pytest.mark.parametrize(
-    'library, config, sample, changes',
-    [
-        ('mmdet', 'mask-rcnn_r50_fpn.py', DETECTION_SAMPLE, 'cfg.model.neck.in_channels = [48, 96, 192, 384]'),
-        ('mmdet', 'retinanet_r50_fpn.py', DETECTION_SAMPLE, 'cfg.model.neck.in_channels = [48, 96, 192, 384]'),
-        (
-            'mmseg',
-            'upernet_r50.py',
-            SEGMENTATION_SAMPLE,
-            """
+SEGMENTATION_CHANGES = """
 cfg.model.pretrained = None
 cfg.model.decode_head.in_channels = [48, 96, 192, 384]
 cfg.model.auxiliary_head.in_channels = 192
 cfg.model.data_preprocessor.size_divisor = 1
-norm = dict(type='BN')
-cfg.model.decode_head.norm_cfg = cfg.model.auxiliary_head.norm_cfg = norm""",
+cfg.model.decode_head.norm_cfg = cfg.model.auxiliary_head.norm_cfg = dict(type='BN')
+"""
+
+
+@pytest.mark.parametrize(
+    'library, config, sample, changes',
+    [
+        (
+            'mmdet',
+            'mask-rcnn_r50_fpn.py',
+            DETECTION_SAMPLE,
+            DETECTION_CHANGES,
+        ),
+        (
+            'mmdet',
+            'retinanet_r50_fpn.py',
+            DETECTION_SAMPLE,
+            DETECTION_CHANGES,
+        ),
+        (
+            'mmseg',
+            'upernet_r50.py',
+            SEGMENTATION_SAMPLE,
+            SEGMENTATION_CHANGES,
         ),
     ],
 )
@@ -88,6 +110,15 @@ def test_missing_library_names_the_extra(missing, module, message):
     program = f"import sys; sys.modules['{missing}'] = None; import {module}"
     result = run_tool('-c', program, check=False)
     assert result.returncode != 0 and message in result.stdout, result.stdout
+
+
+def test_tools_name_the_extra():
+    program = (
+        "import runpy, sys; sys.modules['mmengine'] = None; sys.argv = ['train.py', '--help']\n"
+        "runpy.run_path('tools/train.py', run_name='__main__')"
+    )
+    result = run_tool('-c', program, check=False)
+    assert result.returncode != 0 and 'pip install "vil_mm[cls]"' in result.stdout, result.stdout
 
 
 def test_missing_task_library_names_the_extra():

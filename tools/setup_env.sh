@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Sourced by tools/quickstart.sh and tools/run_tests.sh, not run by itself.
 # Makes .venv with all that the repository's own commands need, and leaves its
-# interpreter's path in VENV_PYTHON. Needs Python >= 3.10 and a C++ compiler
-# (mmcv's ops are built from source); PYTHON names another interpreter.
+# interpreter's path in VENV_PYTHON. Needs Python >= 3.10 with its headers and venv
+# or pip, and a C++ compiler (mmcv's ops are built from source). PYTHON names
+# another interpreter than python3.
 
 UV_VERSION=0.13.8
 
@@ -15,51 +16,56 @@ fail() {
 run_with_heartbeat() {
     local what=$1 log=$2 start=$SECONDS next=30 status=0 pid
     shift 2
+    set -m # a process group of its own, which an interrupt can end whole
     "$@" >"$log" 2>&1 &
     pid=$!
-    trap 'kill "$pid" 2>/dev/null' EXIT
+    set +m
+    trap 'kill -- -"$pid" 2>/dev/null' EXIT
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1
         if [ $((SECONDS - start)) -ge $next ]; then
-            printf '%s: %d s, still at work (%s)\n' "$what" $((SECONDS - start)) "$(tail -n 1 "$log" | tr -s ' ')"
+            printf '%s: at work for %d s; last in its log:%s\n' "$what" $((SECONDS - start)) "$(tail -n 1 "$log" | tr -s ' ')"
             next=$((next + 30))
         fi
     done
     wait "$pid" || status=$?
     trap - EXIT
-    if [ "$status" != 0 ]; then
-        tail -n 40 "$log" >&2
-        fail "$what failed; the whole log is $log"
-    fi
-    printf '%s: done in %d s\n' "$what" $((SECONDS - start))
+    [ "$status" != 0 ] || printf '%s: done in %d s\n' "$what" $((SECONDS - start))
+    return "$status"
 }
 
-# Leaves in UV a uv of the version that this file is written for.
-find_uv() {
+# Installs uv, of the version that this file is written for.
+install_uv() {
     local private=$PWD/.cache/uv-$UV_VERSION
-    UV=$private/bin/uv
-    [ -x "$UV" ] && return
+    [ -x "$private/bin/uv" ] && return
     rm -rf "$private"
     if "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null; then
         "$PYTHON" -m venv "$private" && "$private/bin/python" -m pip install --quiet "uv==$UV_VERSION"
     elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
         "$PYTHON" -m pip install --quiet --target "$private" "uv==$UV_VERSION"
     fi
-    [ -x "$UV" ] || fail "$PYTHON has neither venv nor pip to install uv with; install one of them"
+    [ -x "$private/bin/uv" ] || fail "$PYTHON has neither venv nor pip to install uv with; on Debian, venv is in python3-venv"
 }
 
 PYTHON=$(command -v "${PYTHON:-python3}") || fail 'Python >= 3.10 is needed: there is no python3; PYTHON=... names another'
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "$PYTHON is $("$PYTHON" --version), and >= 3.10 is needed; PYTHON=... names another"
 command -v c++ >/dev/null || command -v g++ >/dev/null || fail 'a C++ compiler is needed: there is no c++ or g++'
+"$PYTHON" -c 'import os, sysconfig; header = os.path.join(sysconfig.get_path("include"), "Python.h"); exit(not os.path.exists(header))' ||
+    fail "$PYTHON lacks its C headers (Python.h); on Debian they are in python3-dev"
 
 unset VIRTUAL_ENV
-export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
+export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_PROJECT_ENVIRONMENT=.venv
+# mmcv's ops are built for the CPU, also where a GPU is seen: nvcc may be missing or of another version than torch's.
+sync=(env CUDA_VISIBLE_DEVICES= "$PWD/.cache/uv-$UV_VERSION/bin/uv" sync --all-extras --python "$PYTHON")
 mkdir -p .cache
-find_uv
+install_uv
 echo 'Setting up .venv. The first time, mmcv builds its ops for about 10 minutes on 2 cores; later it is cached.'
-# Where a GPU is seen but there is no nvcc, mmcv must not try to build CUDA ops.
-if command -v nvcc >/dev/null; then gpus=(); else gpus=(env CUDA_VISIBLE_DEVICES=); fi
-run_with_heartbeat 'set-up' .cache/setup.log "${gpus[@]}" "$UV" sync --all-extras --python "$PYTHON"
+# First from the cache alone: some indexes make uv build again what it has built before.
+if ! run_with_heartbeat 'set-up from the cache' .cache/setup.log "${sync[@]}" --offline &&
+    ! run_with_heartbeat 'set-up (the long part is the build of mmcv)' .cache/setup.log "${sync[@]}"; then
+    tail -n 40 .cache/setup.log >&2
+    fail 'the set-up failed; the whole log is .cache/setup.log'
+fi
 # shellcheck disable=SC2034  # for the sourcing script
 VENV_PYTHON=$PWD/.venv/bin/python

@@ -2,15 +2,13 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
 from vil_mm.engine import launch
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
+    launch.add_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -20,10 +18,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on the CPU)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the real batch size')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    # Set by the launcher, which also sets the environment variable that is read.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -33,7 +27,7 @@ def main() -> None:
     if args.amp:
         launch.enable_amp(cfg)
     if args.auto_scale_lr:
-        cfg.auto_scale_lr.enable = True
+        launch.enable_auto_scale_lr(cfg)
     if args.resume:
         launch.resume(cfg, args.resume)
     launch.build_runner(cfg).train()

@@ -8,7 +8,6 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
-custom_hooks = [dict(type='vil_mm.CheckFiniteLossHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -34,6 +34,7 @@ def test_builds_and_trains(path):
         inputs=torch.randint(0, 255, (2, 3, size, size)).float(), data_samples=samples(cfg.model.head.num_classes)
     )
     data = model.data_preprocessor(data, training=True)
+    assert model.head.fc.weight.std().item() == pytest.approx(0.02, rel=0.1)
     losses = model(**data, mode='loss')
     losses['loss'].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []

@@ -1,7 +1,11 @@
 """Reading checkpoint files."""
 
+import functools
+import http.server
 import os
 import pickle
+import threading
+import zipfile
 from argparse import Namespace
 
 import numpy as np
@@ -11,7 +15,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from vil_mm.engine.checkpoint import find_latest_checkpoint, read_checkpoint, use_safe_checkpoint_loading
+from vil_mm.engine.checkpoint import find_latest_checkpoint, is_whole, read_checkpoint, use_safe_checkpoint_loading
 
 
 class Code:
@@ -30,11 +34,15 @@ def mark(tmp_path):
 
 
 @pytest.fixture
-def mmengine_loader():
-    """Put mmengine's own loader back afterwards."""
-    schemes = CheckpointLoader._schemes.copy()
+def safe_loading(monkeypatch):
+    """Safe loading by mmengine, for one test."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
+    before = torch.serialization.get_safe_globals()
+    use_safe_checkpoint_loading()
     yield
-    CheckpointLoader._schemes = schemes
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
 
 
 def save_code(path, mark):
@@ -51,8 +59,9 @@ def test_reads_plain_files(tmp_path):
 
 def test_code_is_refused_and_does_not_run(tmp_path, mark):
     save_code(tmp_path / 'code.pth', mark)
-    with pytest.raises(ValueError, match=r'code.pth holds more than tensors .*posix\.system'):
+    with pytest.raises(ValueError, match=r'code.pth holds posix\.system beside tensors') as refusal:
         read_checkpoint(tmp_path / 'code.pth')
+    assert 'weights_only' not in str(refusal.value), 'no advice to run it after all'
     with open(tmp_path / 'bare.pkl', 'wb') as file:
         pickle.dump(Code(f'touch {mark}'), file)
     with pytest.raises(ValueError, match=r'bare.pkl'):
@@ -62,7 +71,7 @@ def test_code_is_refused_and_does_not_run(tmp_path, mark):
 
 def test_one_type_can_be_allowed(tmp_path):
     torch.save(dict(args=Namespace(lr=0.1)), tmp_path / 'args.pth')
-    with pytest.raises(ValueError, match=r'argparse\.Namespace.*allow it alone'):
+    with pytest.raises(ValueError, match=r'args.pth holds argparse\.Namespace beside .*allow it alone'):
         read_checkpoint(tmp_path / 'args.pth')
     assert read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Namespace'])['args'].lr == 0.1
     with pytest.raises(ValueError, match=r"allow='argparse.Nothing' names nothing"):
@@ -75,16 +84,40 @@ def test_damaged_and_missing_files(tmp_path):
     (tmp_path / 'short.pth').write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r'short.pth is damaged or no checkpoint'):
         read_checkpoint(tmp_path / 'short.pth')
+    for name, content in (('a.txt', b'version 1 of a pointer'), ('empty.pth', b''), ('a.html', b'<html></html>')):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f'{name} is damaged or no checkpoint'):
+            read_checkpoint(tmp_path / name)
+    (tmp_path / 'a.safetensors').write_bytes(b'12345678 and more')
+    with pytest.raises(ValueError, match=r'a.safetensors is damaged or no checkpoint'):
+        read_checkpoint(tmp_path / 'a.safetensors')
     with pytest.raises(FileNotFoundError, match='there is no checkpoint file'):
         read_checkpoint(tmp_path / 'none.pth')
 
 
-def test_mmengine_loads_safely(tmp_path, mark, mmengine_loader):
+def test_mmengine_loads_safely(tmp_path, mark, safe_loading, monkeypatch):
     save_code(tmp_path / 'code.pth', mark)
-    use_safe_checkpoint_loading()
     with pytest.raises(ValueError, match=r'posix.system'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'code.pth'), 'cpu')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'downloads'))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(pickle.UnpicklingError, match=r'posix\.system'):
+            CheckpointLoader.load_checkpoint(f'http://127.0.0.1:{server.server_port}/code.pth', 'cpu')
+        server.shutdown()
     assert not mark.exists()
+
+
+def test_numpy_values_are_plain_ones_under_their_old_names_too(tmp_path):
+    torch.save(dict(best_acc=np.float64(0.8), array=np.arange(3)), tmp_path / 'new.pth')
+    with zipfile.ZipFile(tmp_path / 'new.pth') as source, zipfile.ZipFile(tmp_path / 'old.pth', 'w') as target:
+        for entry in source.infolist():
+            target.writestr(entry, source.read(entry).replace(b'numpy._core.', b'numpy.core.'))
+    for name in ('new.pth', 'old.pth'):
+        checkpoint = read_checkpoint(tmp_path / name)
+        assert checkpoint['best_acc'] == 0.8 and checkpoint['array'].tolist() == [0, 1, 2]
+    assert b'numpy.core.' in (tmp_path / 'old.pth').read_bytes()
 
 
 class Attribute:
@@ -97,8 +130,7 @@ class Attribute:
         return getattr, (HistoryBuffer, self.name)
 
 
-def test_history_of_a_run_loads_and_nothing_else_of_it(tmp_path, mmengine_loader):
-    use_safe_checkpoint_loading()
+def test_history_of_a_run_loads_and_nothing_else_of_it(tmp_path, safe_loading):
     history = HistoryBuffer(np.array([1.0, 2.0]), np.array([1, 1]))
     torch.save(dict(history=history, value=np.float64(3.0)), tmp_path / 'run.pth')
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'run.pth'), 'cpu')
@@ -110,20 +142,34 @@ def test_history_of_a_run_loads_and_nothing_else_of_it(tmp_path, mmengine_loader
 
 def test_latest_checkpoint_is_a_whole_one(tmp_path):
     assert find_latest_checkpoint(tmp_path) is None
-    for i in (9, 10, 11):
+    for i in (11, 10, 9):
         torch.save(dict(a=torch.randn(1000)), tmp_path / f'epoch_{i}.pth')
-        os.utime(tmp_path / f'epoch_{i}.pth', (i, i))
+    torch.save({}, tmp_path / 'best_accuracy_top1_epoch_11.pth')
     assert find_latest_checkpoint(tmp_path).name == 'epoch_11.pth'
     newest = tmp_path / 'epoch_11.pth'
     newest.write_bytes(newest.read_bytes()[:2000])
-    os.utime(newest, (11, 11))
     assert find_latest_checkpoint(tmp_path).name == 'epoch_10.pth'
     middle = tmp_path / 'epoch_10.pth'
     data = bytearray(middle.read_bytes())
     data[2000] ^= 255  # one flipped byte, nothing missing
     middle.write_bytes(data)
-    os.utime(middle, (10, 10))
     assert find_latest_checkpoint(tmp_path).name == 'epoch_9.pth'
     (tmp_path / 'epoch_9.pth').write_bytes(b'')
     with pytest.raises(ValueError, match=r'none of the checkpoints .* is whole'):
         find_latest_checkpoint(tmp_path)
+
+
+def test_no_damage_passes_or_raises(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save(dict(a=torch.randn(10)), path)
+    data = path.read_bytes()
+    assert is_whole(path)
+    # the directory at the end, where zipfile trusts what it reads
+    for position in range(len(data) - 400, len(data)):
+        for bit in (1, 64):
+            damaged = bytearray(data)
+            damaged[position] ^= bit
+            path.write_bytes(damaged)
+            assert is_whole(path) in (True, False)
+    path.write_bytes(data[:-1])
+    assert not is_whole(path)

@@ -1,7 +1,9 @@
 """Reading checkpoint files: their code never runs, and damaged ones are told from whole ones."""
 
 import logging
+import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +22,8 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
     Args:
         path (str | Path): A ``.safetensors`` file or one of ``torch.save``.
         map_location: As in ``torch.load``. Defaults to ``'cpu'``.
-        allow (Sequence[str]): Full names of types, beyond tensors and plain
-            Python values, that the file may hold, such as
+        allow (Sequence[str]): Full names of types that the file may hold beside
+            tensors, NumPy arrays and plain Python values, such as
             ``'argparse.Namespace'``. Defaults to none.
 
     Returns:
@@ -34,59 +36,63 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
     path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint file {path}')
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    allowed = []
+    allowed = _numpy_globals()
     for name in allow:
-        allowed.append(get_object_from_string(name))
-        if allowed[-1] is None:
+        allowed.append((get_object_from_string(name), name))
+        if allowed[-1][0] is None:
             raise ValueError(f'allow={name!r} names nothing that can be imported')
     try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            return load_file(path, device=str(map_location))
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        # The first line is torch's advice to run the code after all.
-        cause = ' '.join(str(error).partition('\n')[2].split()).partition(' Check the documentation')[0]
+    except Exception as error:  # the readers raise many kinds on damaged files
+        refused = re.search(r'GLOBAL ([\w.]+)|Refused: (.+)', str(error))
+        if not isinstance(error, pickle.UnpicklingError) or refused is None:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if isinstance(error, pickle.UnpicklingError):
+                reason = 'it is no file of torch.save'
+            raise ValueError(f'{path} is damaged or no checkpoint: {reason}') from error
         raise ValueError(
-            f'{path} holds more than tensors and plain values, and so was not opened: {cause} '
-            'If you trust that type, allow it alone by its full name (--allow module.Type, or '
-            "read_checkpoint(allow=['module.Type'])). Never allow a function."
+            f'{path} holds {refused[1] or refused[2]} beside tensors and plain values, and so was not opened. '
+            'If you trust that type, allow it alone by its full name: --allow of the converters, '
+            'allow= of vil_mm.engine.checkpoint.read_checkpoint, or torch.serialization.add_safe_globals.'
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f'{path} is damaged or no checkpoint: {str(error).splitlines()[0]}') from error
 
 
 def use_safe_checkpoint_loading() -> None:
-    """Make mmengine refuse local checkpoint files that hold code.
+    """Make mmengine refuse checkpoints that hold code, wherever they come from.
 
-    Its own loader, when a file is not plain, falls back to running it. What
+    Its own loaders, when a file is not plain, fall back to running it. What
     mmengine itself writes (history buffers, NumPy values) stays allowed.
     """
-
-    def load(filename: str, map_location: Any) -> dict:
-        with torch.serialization.safe_globals(_written_by_mmengine()):
-            return read_checkpoint(filename, map_location)
-
-    CheckpointLoader.register_scheme(prefixes='', loader=load, force=True)
+    # The environment variable outranks the argument that the fall-back sets.
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    torch.serialization.add_safe_globals([*_numpy_globals(), *_history_globals()])
+    CheckpointLoader.register_scheme(prefixes='', loader=read_checkpoint, force=True)
 
 
-def _written_by_mmengine() -> list:
-    """What ``torch.load`` must know to read the log history in a checkpoint of mmengine's runner."""
+def _numpy_globals() -> list:
+    """What ``torch.load`` must know to read NumPy arrays and scalars, under NumPy's old and new names."""
     multiarray = (np._core if hasattr(np, '_core') else np.core).multiarray
-    dtypes = {type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'int32', 'uint32', 'bool')}
-    return [
-        HistoryBuffer,
-        (_history_buffer_method, 'builtins.getattr'),
-        *(multiarray._reconstruct, multiarray.scalar, np.ndarray, np.dtype, *dtypes),
-    ]
+    kinds = 'float64', 'float32', 'int64', 'int32', 'uint32', 'bool'
+    known = [np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in kinds}]
+    for function in (multiarray._reconstruct, multiarray.scalar):
+        known += [(function, f'numpy.{core}.multiarray.{function.__name__}') for core in ('_core', 'core')]
+    return known
+
+
+def _history_globals() -> list:
+    """What ``torch.load`` must know to read the log history in a checkpoint of mmengine's runner."""
+    return [HistoryBuffer, (_history_buffer_method, 'builtins.getattr')]
 
 
 def _history_buffer_method(owner: Any, name: str) -> Callable:
     """Stand in for the ``getattr`` that a pickled history buffer names its methods with."""
     if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError(f"Refused:\ngetattr of {name!r}, which is no method of mmengine's HistoryBuffer.")
+        raise pickle.UnpicklingError(f'Refused: getattr of {name!r}')
     return getattr(owner, name)
 
 
@@ -95,7 +101,7 @@ def is_whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
+    except Exception:  # a damaged directory makes zipfile raise errors of many kinds
         return False
 
 
@@ -114,12 +120,15 @@ def find_latest_checkpoint(work_dir: str | Path) -> Path | None:
     Raises:
         ValueError: If there are checkpoints but none is whole.
     """
-    found = [path for kind in ('epoch', 'iter') for path in Path(work_dir).glob(f'{kind}_*.pth')]
-    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in found:
+    found = {}
+    for path in Path(work_dir).glob('*.pth'):
+        match = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
+        if match:
+            found[int(match[1])] = path
+    for _, path in sorted(found.items(), reverse=True):
         if is_whole(path):
             return path
         print_log(f'{path} is damaged and was skipped: resuming from the one before it', 'current', logging.WARNING)
     if found:
-        raise ValueError(f'none of the checkpoints in {work_dir} is whole: {[path.name for path in found]}')
+        raise ValueError(f'none of the checkpoints in {work_dir} is whole: {[path.name for path in found.values()]}')
     return None

@@ -1,11 +1,12 @@
-"""What ``tools/train.py`` and ``tools/test.py`` do to a config before they run it."""
+"""What ``tools/train.py`` and ``tools/test.py`` share: their arguments, and what becomes of the config."""
 
+import argparse
 import os
 from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.device import is_cuda_available
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
@@ -13,6 +14,17 @@ from mmengine.runner import Runner
 
 from .._extras import EXTRAS, require
 from .checkpoint import find_latest_checkpoint, use_safe_checkpoint_loading
+
+FINITE_LOSS_HOOK = 'vil_mm.CheckFiniteLossHook'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all tools have."""
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # Set by the launcher, which also sets the environment variable that is read.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dict | None) -> Config:
@@ -45,11 +57,22 @@ def enable_amp(cfg: Config) -> None:
     if is_cuda_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    else:
-        cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
-        for name in ('loss_scale', 'dtype'):
-            if cfg.optim_wrapper.pop(name, None) is not None:
-                print_log(f'optim_wrapper.{name} is left out: on the CPU, --amp is bfloat16 without a loss scale')
+        return
+    cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
+    for name in ('loss_scale', 'dtype'):
+        if cfg.optim_wrapper.pop(name, None) is not None:
+            print_log(f'optim_wrapper.{name} is left out: on the CPU, --amp is bfloat16 without a loss scale')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate to the real batch size.
+
+    Raises:
+        ValueError: If the config does not say which batch size it is made for.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, which has none')
+    cfg.auto_scale_lr.enable = True
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
@@ -65,8 +88,11 @@ def resume(cfg: Config, checkpoint: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner, with what a machine without a GPU needs."""
+    """Build the runner, with the safeguards of all runs and what a machine without a GPU needs."""
     use_safe_checkpoint_loading()
+    hooks = cfg.get('custom_hooks') or []
+    if not any(hook.get('type') == FINITE_LOSS_HOOK for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]
     if cfg.launcher == 'pytorch' and not is_cuda_available():
         _start_gloo(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

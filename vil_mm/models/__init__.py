@@ -2,6 +2,7 @@
 
 from .._extras import require
 
+require('mmengine')
 require('mmcv')
 
 from .attentions import *  # noqa: E402, F403

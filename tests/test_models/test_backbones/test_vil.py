@@ -87,6 +87,7 @@ def test_train_returns_self_and_stays_frozen():
     without = {name.split('.')[1] for name, p in model.named_parameters() if p.grad is None}
     assert without == {'0', '1'}
     assert not model.eval().stages[3].training
+    assert not any(p.requires_grad for p in build(frozen_stages=3).parameters())
 
 
 def test_norm_eval():
@@ -174,6 +175,20 @@ def test_another_attention_plugs_in():
     assert model(torch.randn(1, 3, 64, 64))[3].shape == (1, 32, 2, 2)
 
 
+def test_subclass_of_an_attention_gets_what_its_base_takes():
+    from vil_mm.registry import MODELS
+
+    @MODELS.register_module(force=True)
+    class OwnSlidingWindowAttention(SlidingWindowAttention):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    model = build(attn_cfg=dict(type='vil_mm.OwnSlidingWindowAttention', window_size=3, proj_drop=0.5))
+    attention = model.stages[0].blocks[0].attn
+    assert attention.relative_position_bias is not None
+    assert attention.proj_drop.p == 0.5
+
+
 def test_attn_cfg_without_type_changes_sliding_windows_only():
     model = build(attn_cfg=dict(mask='exact'))
     masks = [getattr(stage.blocks[0].attn, 'mask', None) for stage in model.stages]
@@ -201,14 +216,24 @@ def test_loads_another_size(absolute):
 
 def test_loading_refuses_another_family():
     model = build()
-    other = {'features.0.weight': torch.zeros(1), 'classifier.bias': torch.zeros(1)}
-    with pytest.raises(
-        ValueError, match=r"no parameter of ViL, only such as \['features.0.weight'.*another model family"
-    ):
-        model.load_state_dict(other, strict=False)
+    from mmpretrain.models import ConvNeXt, SwinTransformer
+
+    for other in (SwinTransformer('tiny'), ConvNeXt('tiny')):
+        with pytest.raises(ValueError, match=r"does not hold 'stages.0.patch.*but such as \['.*another model family"):
+            load_state_dict(model, other.state_dict(), strict=False)
     published = {'module.layer1.0.proj.weight': torch.zeros(1)}
     with pytest.raises(ValueError, match=r'convert it with tools/model_converters/vil2mm.py'):
         model.load_state_dict(published, strict=False)
+    wrapped = {f'backbone.{name}': tensor for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"begin with 'backbone.': load it with prefix='backbone.'"):
+        model.load_state_dict(wrapped, strict=False)
+
+
+def test_pretrained_backbone_of_a_classifier(tmp_path):
+    source = build()
+    torch.save({f'backbone.{name}': tensor for name, tensor in source.state_dict().items()}, tmp_path / 'a.pth')
+    model = build(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'), prefix='backbone.'))
+    torch.testing.assert_close(model.state_dict(), source.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +246,10 @@ def test_loading_refuses_another_family():
         (dict(attn_cfg=dict(SLIDING, attn_drop=0.1)), r'attn_drop=0.1 must be 0'),
         (dict(attn_cfg=dict(SLIDING, only_global=True)), r'only_global=True needs global tokens'),
         (dict(attn_cfg=dict(type='vil_mm.NoAttention')), r"type='vil_mm.NoAttention', which is not registered"),
-        (dict(attn_cfg=[None]), r'attn_cfg has 1 entries, must have one per stage, 4'),
+        (dict(attn_cfg=[None]), r'attn_cfg=\[None\] must be a dict, or have one entry per stage, 4'),
+        (dict(attn_cfg='vil_mm.FullAttention'), r"attn_cfg='vil_mm.FullAttention' must be a dict"),
+        (dict(attn_cfg=dict(num_heads=2)), r"attn_cfg sets \['num_heads'\], which arch decides"),
+        (dict(out_indices=2), r'out_indices=2 must name stages'),
         (dict(out_indices=(4,)), r'out_indices=\(4,\) must name stages, 0 to 3'),
         (dict(out_type='map'), r"out_type='map' is not one of"),
         (dict(out_type='cls_token'), r"out_type='cls_token' needs global tokens"),
@@ -246,6 +274,11 @@ def test_image_smaller_than_a_patch():
 def test_full_attention_says_what_to_change():
     with pytest.raises(ValueError, match=r'hw_shape=\(9, 13\).*grid of \(4, 4\).*SlidingWindowAttention.*img_size'):
         build()(torch.rand(1, 3, 157, 211))
+
+
+def test_image_without_a_batch():
+    with pytest.raises(ValueError, match=r'the images have shape \(3, 64, 64\), must be'):
+        build()(torch.rand(3, 64, 64))
 
 
 def test_wrong_token_count():

@@ -81,7 +81,10 @@ def test_arch_string_defaults_and_sticky_full_attention():
         ('l1,s2_l2_l3', r"arch field 's2' .* must be s0 or s1"),
         ('l1,n0_l2_l3', r"arch field 'n0' .* must be at least n1"),
         ('l1,g-1_l2_l3', r"arch field 'g-1' in stage 1"),
+        (None, r'arch=None must be a name'),
         (dict(embed_dims=[1]), r'must have exactly'),
+        ({**ARCH_ZOO['tiny'], 'patch_sizes': [4, 2, 2, 0]}, r"arch\['patch_sizes'\]=\[4, 2, 2, 0\] must be at least 1"),
+        ({**ARCH_ZOO['tiny'], 'attn_cfgs': [{}] * 4}, r'must have a type in all stages'),
         ({**ARCH_ZOO['tiny'], 'depths': [1]}, r'one value per stage'),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
 from tests import goldens
 from tools.model_converters.vil2mm import convert_file
@@ -10,6 +11,7 @@ from vil_mm.registry import MODELS
 
 def build_classifier(build, widths):
     """The mmpretrain classifier that a published constructor's arguments ask for."""
+    init_default_scope('mmpretrain')
     last_globals = 'g0' not in build['arch'].split('_')[-1].split(',')
     head_token = last_globals and not build['avg_pool']
     return MODELS.build(
@@ -43,7 +45,7 @@ def test_golden(name, dtype, tmp_path):
     classifier = build_classifier(case['build'], published['module.head.weight'].shape[1])
     checkpoint = torch.load(tmp_path / 'converted.pth', weights_only=True)
     classifier.load_state_dict(checkpoint['state_dict'], strict=True)
-    goldens.set_dtype(classifier, dtype)
+    classifier.to(dtype).eval()
     with torch.no_grad():
         logits = classifier.head(classifier.extract_feat(images))
     goldens.check(case, expected, {'logits': logits}, dtype)

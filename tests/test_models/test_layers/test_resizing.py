@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import goldens
-from vil_mm.models.layers import AbsolutePositionEmbedding, RelativePositionBias
+from vil_mm.models.layers import AbsolutePositionEmbedding, RelativePositionBias, resize_bias_table
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
@@ -20,7 +20,7 @@ def test_golden(name, dtype):
         side = round(shape[0] ** 0.5)
         module = RelativePositionBias((side, side), shape[1]).to(dtype)
         module.load_state_dict({'table': tensor})
-        resized = module.table
+        resized = module.table.flatten(0, 1)
     goldens.check(case, expected, {'resized': resized}, dtype)
 
 
@@ -46,7 +46,23 @@ def test_odd_width_is_refused():
         AbsolutePositionEmbedding(5, (2, 2))
 
 
+def test_tables_keep_their_shape():
+    """Not even two of one length are taken for one another."""
+    wide, tall = RelativePositionBias((3, 7), 2), RelativePositionBias((7, 3), 2)
+    wide.init_weights()
+    tall.load_state_dict(wide.state_dict())
+    expected = resize_bias_table(wide.table, (7, 3))
+    assert torch.equal(tall.table, expected) and not torch.equal(tall.table.flatten(), wide.table.flatten())
+
+
+def test_resized_bias_at_run_time():
+    built, other = RelativePositionBias((7, 7), 2, 1), RelativePositionBias((9, 5), 2, 1)
+    built.init_weights()
+    other.load_state_dict(built.state_dict())
+    assert torch.equal(built.of_all_queries((5, 3)), other.of_all_queries((5, 3)))
+
+
 def test_table_of_unknown_shape_is_refused():
     bias = RelativePositionBias((5, 5), 2)
-    with pytest.raises(ValueError, match=r'table has 15 rows.* cannot be resized to \(5, 5\)'):
+    with pytest.raises(ValueError, match=r'table is flat and has 15 rows.* cannot be resized to \(5, 5\)'):
         bias.load_state_dict({'table': torch.randn(15, 2)})

@@ -1,8 +1,8 @@
 """Stop a run whose loss is no number any more."""
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import isfinite
 
 from ...registry import HOOKS
 
@@ -23,9 +23,10 @@ class CheckFiniteLossHook(Hook):
             FloatingPointError: If one is not finite; it names the iteration and the losses.
         """
         losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
-        if all(isfinite(value).all() for value in losses.values()):
+        # of the sum, so that a GPU is waited for once
+        if torch.isfinite(torch.as_tensor(sum(losses.values()))):
             return
-        values = ', '.join(f'{name}={value.tolist()}' for name, value in losses.items())
+        values = ', '.join(f'{name}={float(value)}' for name, value in losses.items())
         raise FloatingPointError(
             f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): the loss is not finite: {values}. '
             'The run stops here; usual remedies are a lower learning rate, gradient clipping, or no mixed precision.'

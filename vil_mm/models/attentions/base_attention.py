@@ -23,7 +23,8 @@ class BaseAttention(BaseModule):
         init_cfg (dict, optional): As in mmengine. Defaults to None.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``embed_dims``.
+        ValueError: If ``num_heads`` does not divide ``embed_dims``, or
+            ``num_global_tokens`` is negative.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class BaseAttention(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_heads < 1 or embed_dims % num_heads:
+        if num_heads < 1 or embed_dims < 1 or embed_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} must divide embed_dims={embed_dims}')
+        if num_global_tokens < 0:
+            raise ValueError(f'num_global_tokens={num_global_tokens} must be at least 0')
         self.embed_dims = embed_dims
         self.num_heads = num_heads
         self.num_global_tokens = num_global_tokens

@@ -114,7 +114,7 @@ class SlidingWindowAttention(BaseAttention):
             return F.scaled_dot_product_attention(q, k[:, :, :num_global], v[:, :, :num_global])
         bias_table = global_bias = None
         if self.relative_position_bias is not None:
-            bias_table = self.relative_position_bias.table
+            bias_table = self.relative_position_bias.table.flatten(0, 1)
             if num_global:
                 global_bias = self.relative_position_bias.global_local[1]
         return sliding_window_attention(
@@ -133,4 +133,4 @@ class SlidingWindowAttention(BaseAttention):
     def _draw_neighbors(self) -> str | int:
         if self.neighbors != 'random':
             return self.neighbors
-        return int(torch.randint(1, 9, ())) if self.training else 'all'
+        return int(torch.randint(1, 9, (), device='cpu')) if self.training else 'all'

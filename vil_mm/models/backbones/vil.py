@@ -18,10 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ...registry import MODELS
 from ..layers import AbsolutePositionEmbedding
-from .vil_arch import ARCH_ZOO, resolve_arch
+from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
 MLP_RATIO = 4
-SLIDING_WINDOW = 'vil_mm.SlidingWindowAttention'
+# A tensor that every checkpoint of ViL holds, and no other family's.
+ENTRY = 'stages.0.patch_embed.projection.weight'
 
 
 class ViLBlock(BaseModule):
@@ -118,7 +119,8 @@ class ViLStage(BaseModule):
             global tokens first, and the grid ``(h, w)``.
         """
         patch_h, patch_w = self.patch_embed.projection.kernel_size
-        x = F.pad(x, (0, max(0, patch_w - x.shape[3]), 0, max(0, patch_h - x.shape[2])))
+        if x.shape[2] < patch_h or x.shape[3] < patch_w:
+            x = F.pad(x, (0, max(0, patch_w - x.shape[3]), 0, max(0, patch_h - x.shape[2])))
         x, hw_shape = self.patch_embed(x)
         if self.global_tokens is not None:
             x = torch.cat([self.global_tokens.expand(x.shape[0], -1, -1), x], dim=1)
@@ -173,7 +175,7 @@ class ViL(BaseModule):
         final_norm (bool): Whether the output of the last stage is normed.
             Defaults to True.
         frozen_stages (int): Stages up to this index are frozen. Defaults to
-            -1: none.
+            -1: none. The final norm goes with the last stage.
         norm_eval (bool): Whether batch norms stay in evaluation mode.
             Defaults to False.
         with_cp (bool): Whether blocks are recomputed in the backward pass, to
@@ -222,7 +224,7 @@ class ViL(BaseModule):
         settings = resolve_arch(arch)
         self.depths = settings['depths']
         self.num_global_tokens = settings['num_global_tokens']
-        self.out_indices = tuple(range(len(self.depths)) if out_indices is None else out_indices)
+        self.out_indices = range(len(self.depths)) if out_indices is None else out_indices
         self.out_type = out_type
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -237,13 +239,13 @@ class ViL(BaseModule):
         for i, embed_dims in enumerate(settings['embed_dims']):
             patch_size = settings['patch_sizes'][i]
             grid = tuple(max(1, size // patch_size) for size in grid)
-            attn = dict(
+            attn = _complete(
                 attn_cfgs[i],
                 embed_dims=embed_dims,
                 num_heads=settings['num_heads'][i],
                 num_global_tokens=self.num_global_tokens[i],
-                proj_drop=drop_rate,
             )
+            attn.setdefault('proj_drop', drop_rate)
             attn = _offer(
                 attn,
                 grid_size=grid,
@@ -268,7 +270,8 @@ class ViL(BaseModule):
 
     def _check_outputs(self) -> None:
         num_stages = len(self.depths)
-        if not self.out_indices or not all(0 <= i < num_stages for i in self.out_indices):
+        indices = self.out_indices
+        if not isinstance(indices, Sequence) or not indices or not all(0 <= i < num_stages for i in indices):
             raise ValueError(f'out_indices={self.out_indices} must name stages, 0 to {num_stages - 1}')
         if self.out_type not in ('featmap', 'avg_featmap', 'cls_token'):
             raise ValueError(f"out_type={self.out_type!r} is not one of 'featmap', 'avg_featmap', 'cls_token'")
@@ -291,9 +294,12 @@ class ViL(BaseModule):
             ``out_type`` says.
 
         Raises:
-            ValueError: If the image is smaller than one patch.
+            ValueError: If ``x`` has no four dimensions, or is smaller than one
+                patch.
         """
         patch_size = self.stages[0].patch_embed.projection.kernel_size
+        if x.ndim != 4:
+            raise ValueError(f'the images have shape {tuple(x.shape)}, must be (N, C, H, W)')
         if x.shape[-2] < patch_size[0] or x.shape[-1] < patch_size[1]:
             raise ValueError(f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {patch_size}')
         outputs = []
@@ -324,6 +330,8 @@ class ViL(BaseModule):
         for stage in self.stages[: self.frozen_stages + 1]:
             stage.eval()
             stage.requires_grad_(False)
+        if self.norm is not None and self.frozen_stages == len(self.stages) - 1:
+            self.norm.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter, for layer-wise learning-rate decay.
@@ -348,35 +356,47 @@ class ViL(BaseModule):
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         names = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
-        own = {name.split('.')[0] for name in self.state_dict()}
-        if names and not any(name.split('.')[0] in own for name in names):
-            published = any(name.removeprefix('module.').startswith('layer1.0.') for name in names)
-            raise ValueError(
-                f'the checkpoint holds no parameter of ViL, only such as {names[:3]}. '
-                + (
-                    'It is a published file: convert it with tools/model_converters/vil2mm.py.'
-                    if published
-                    else 'It is of another model family.'
-                )
-            )
+        if names and ENTRY not in names:
+            raise ValueError(_explain_foreign(names))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _explain_foreign(names: Sequence[str]) -> str:
+    """Say why tensors of these names are not those of a ViL."""
+    holder = next((name.removesuffix(ENTRY) for name in names if name.endswith(ENTRY)), None)
+    if holder is not None:
+        advice = f'Its names begin with {holder!r}: load it with prefix={holder!r}.'
+    elif any(name.removeprefix('module.').startswith('layer1.0.') for name in names):
+        advice = 'It is a published file: convert it with tools/model_converters/vil2mm.py.'
+    else:
+        advice = 'It is of another model family.'
+    return f'the checkpoint does not hold {ENTRY!r} of ViL, but such as {list(names[:3])}. {advice}'
 
 
 def _merge_attn_cfg(attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | None] | None) -> list[dict]:
     """Apply the argument ``attn_cfg`` to the attentions of an arch, one per stage."""
+    sliding = [cfg['type'] == SLIDING_WINDOW['type'] for cfg in attn_cfgs]
     if isinstance(changes, dict):
-        if 'type' not in changes and not any(cfg['type'] == SLIDING_WINDOW for cfg in attn_cfgs):
+        if 'type' not in changes and not any(sliding):
             raise ValueError(
                 f'attn_cfg={changes} has no type, so it changes sliding-window attentions, and arch has none'
             )
-        changes = [changes if 'type' in changes or cfg['type'] == SLIDING_WINDOW else None for cfg in attn_cfgs]
+        changes = [changes if 'type' in changes or is_sliding else None for is_sliding in sliding]
     changes = changes or [None] * len(attn_cfgs)
-    if len(changes) != len(attn_cfgs):
-        raise ValueError(f'attn_cfg has {len(changes)} entries, must have one per stage, {len(attn_cfgs)}')
+    if isinstance(changes, str) or len(changes) != len(attn_cfgs):
+        raise ValueError(f'attn_cfg={changes!r} must be a dict, or have one entry per stage, {len(attn_cfgs)}')
     return [
         dict(change) if change and 'type' in change else dict(cfg, **(change or {}))
         for cfg, change in zip(attn_cfgs, changes)
     ]
+
+
+def _complete(attn_cfg: dict, **settings) -> dict:
+    """Add what the arch decides, and nobody else."""
+    given = settings.keys() & attn_cfg.keys()
+    if given:
+        raise ValueError(f'attn_cfg sets {sorted(given)}, which arch decides: {settings}')
+    return {**attn_cfg, **settings}
 
 
 def _offer(attn_cfg: dict, **values) -> dict:
@@ -386,5 +406,15 @@ def _offer(attn_cfg: dict, **values) -> dict:
         attn_class = MODELS.get(attn_class)
     if attn_class is None:
         raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
-    parameters = inspect.signature(attn_class).parameters
-    return {**{name: value for name, value in values.items() if name in parameters}, **attn_cfg}
+    return {**{name: value for name, value in values.items() if _takes(attn_class, name)}, **attn_cfg}
+
+
+def _takes(cls: type, name: str) -> bool:
+    """Whether a class takes an argument, by itself or through the ``**kwargs`` that it hands to its base."""
+    for base in cls.__mro__:
+        parameters = inspect.signature(base.__init__).parameters
+        if name in parameters:
+            return True
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return False

@@ -10,29 +10,32 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
 
-def resize_bias_table(table: Tensor, old_shape: tuple[int, int], new_shape: tuple[int, int]) -> Tensor:
+def resize_bias_table(table: Tensor, shape: tuple[int, int]) -> Tensor:
     """Resample a bias table, bilinearly (half-pixel centres, no antialiasing).
 
     Args:
-        table (Tensor): ``(rows * columns, heads)``.
-        old_shape (tuple[int, int]): Rows and columns of ``table``.
-        new_shape (tuple[int, int]): Rows and columns of the result.
+        table (Tensor): ``(rows, columns, heads)``.
+        shape (tuple[int, int]): Rows and columns of the result.
 
     Returns:
-        Tensor: ``(new rows * new columns, heads)``.
+        Tensor: ``(*shape, heads)``.
     """
-    if old_shape == new_shape:
+    if table.shape[:2] == shape:
         return table
-    grid = table.T.unflatten(1, old_shape)[None]
-    return F.interpolate(grid, size=new_shape, mode='bilinear', align_corners=False)[0].flatten(1).T
+    resized = F.interpolate(table.permute(2, 0, 1)[None], size=shape, mode='bilinear', align_corners=False)
+    return resized[0].permute(1, 2, 0)
 
 
 class RelativePositionBias(BaseModule):
     """The learned biases of one attention.
 
     Source: Multi-Scale Vision Longformer (arXiv 2103.15358), section 3.1. A
-    table for the offsets between grid tokens, and one value per head and
-    global token for each of the other pairs.
+    table ``(row offsets, column offsets, heads)`` for grid tokens, and one value
+    per head and global token for each of the other pairs.
+
+    A table of another shape in a checkpoint is resampled. A flat one, as
+    published, is taken for this table's own shape if it has as many rows, and
+    for a square one otherwise.
 
     Args:
         table_shape (tuple[int, int], optional): Row and column offsets in the
@@ -51,10 +54,9 @@ class RelativePositionBias(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.table_shape = table_shape
         self.table = self.global_local = self.global_global = None
         if table_shape is not None:
-            self.table = nn.Parameter(torch.zeros(math.prod(table_shape), num_heads))
+            self.table = nn.Parameter(torch.zeros(*table_shape, num_heads))
         if num_global_tokens:
             # [0]: global query and local key, [1]: local query and global key
             self.global_local = nn.Parameter(torch.zeros(2, num_heads, num_global_tokens))
@@ -88,12 +90,13 @@ class RelativePositionBias(BaseModule):
             Tensor: ``(heads, G + h * w, G + h * w)``.
         """
         h, w = hw_shape
-        table = resize_bias_table(self.table, self.table_shape, (2 * h - 1, 2 * w - 1))
+        table = resize_bias_table(self.table, (2 * h - 1, 2 * w - 1))
         row, column = (torch.arange(size, device=table.device) for size in hw_shape)
-        row = (row[:, None] - row + h - 1) * (2 * w - 1)
+        row = row[:, None] - row + h - 1
         column = column[:, None] - column + w - 1
-        index = row[:, None, :, None] + column[None, :, None, :]
-        bias = table[index.flatten(2).flatten(0, 1)].permute(2, 0, 1)
+        # query row, query column, key row, key column, heads
+        bias = table[row[:, None, :, None], column[None, :, None, :]]
+        bias = bias.flatten(2, 3).flatten(0, 1).permute(2, 0, 1)
         if self.global_local is None:
             return bias
         to_global = self.global_local[1][:, None].expand(-1, h * w, -1)
@@ -106,13 +109,25 @@ class RelativePositionBias(BaseModule):
         if self.table is None:
             if state_dict.pop(key, None) is not None:
                 print_log(f'{key}: left out, this attention has no bias between grid tokens', logger='current')
-        elif loaded is not None and len(loaded) != len(self.table):
-            side = math.isqrt(len(loaded))
-            if side**2 != len(loaded):
-                raise ValueError(
-                    f'{key} has {len(loaded)} rows, which are not those of a square table: its shape is '
-                    f'unknown, and so it cannot be resized to {self.table_shape}. Build the model for its grid.'
-                )
-            state_dict[key] = resize_bias_table(loaded, (side, side), self.table_shape)
-            print_log(f'{key}: resized from {(side, side)} to {self.table_shape} offsets', logger='current')
+        elif loaded is not None:
+            state_dict[key] = self._fit_table(key, loaded)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _fit_table(self, key: str, loaded: Tensor) -> Tensor:
+        """Bring a loaded table into the shape of the own one."""
+        rows, columns, heads = self.table.shape
+        if loaded.ndim == 2:
+            side = math.isqrt(len(loaded))
+            if len(loaded) == rows * columns:
+                loaded = loaded.unflatten(0, (rows, columns))
+            elif side**2 == len(loaded):
+                loaded = loaded.unflatten(0, (side, side))
+            else:
+                raise ValueError(
+                    f'{key} is flat and has {len(loaded)} rows, which are not those of a square table: its shape is '
+                    f'unknown, and so it cannot be resized to {(rows, columns)}. Build the model for its grid.'
+                )
+        if loaded.ndim != 3 or loaded.shape[2] != heads or loaded.shape[:2] == (rows, columns):
+            return loaded
+        print_log(f'{key}: resized from {tuple(loaded.shape[:2])} to {(rows, columns)} offsets', logger='current')
+        return resize_bias_table(loaded, (rows, columns))

@@ -1,0 +1,52 @@
+"""What the tools do to a config."""
+
+import pytest
+from mmengine.config import Config
+
+from vil_mm.engine import launch
+
+SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
+
+
+def test_options_and_work_dir():
+    cfg = launch.load_config(SMALL, None, 'none', {'train_dataloader.batch_size': 3})
+    assert cfg.work_dir == 'work_dirs/vil-small_8xb128_in1k'
+    assert cfg.train_dataloader.batch_size == 3
+    assert launch.load_config(SMALL, 'elsewhere', 'none', None).work_dir == 'elsewhere'
+
+
+def test_amp_on_a_gpu_and_without(monkeypatch):
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='float16')))
+    monkeypatch.setattr(launch, 'is_cuda_available', lambda: True)
+    launch.enable_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic')
+    monkeypatch.setattr(launch, 'is_cuda_available', lambda: False)
+    launch.enable_amp(cfg)
+    assert cfg.optim_wrapper == dict(type='vil_mm.CPUAmpOptimWrapper')
+
+
+def test_auto_scale_lr():
+    cfg = launch.load_config(SMALL, None, 'none', None)
+    launch.enable_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr == dict(base_batch_size=1024, enable=True)
+    with pytest.raises(ValueError, match=r'--auto-scale-lr needs auto_scale_lr=dict\(base_batch_size'):
+        launch.enable_auto_scale_lr(Config(dict()))
+
+
+def test_resume_without_a_checkpoint_keeps_what_the_config_loads(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', resume=False))
+    launch.resume(cfg, 'auto')
+    assert cfg.load_from == 'pretrained.pth' and not cfg.resume
+    launch.resume(cfg, 'epoch_3.pth')
+    assert cfg.load_from == 'epoch_3.pth' and cfg.resume
+
+
+@pytest.mark.parametrize('hooks', [None, [dict(type='EMAHook')], [dict(type='vil_mm.CheckFiniteLossHook')]])
+def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
+    built = []
+    monkeypatch.setattr(launch, 'use_safe_checkpoint_loading', lambda: None)
+    monkeypatch.setattr(launch.Runner, 'from_cfg', built.append)
+    launch.build_runner(Config(dict(launcher='none', custom_hooks=hooks)))
+    types = [hook['type'] for hook in built[0].custom_hooks]
+    assert types.count('vil_mm.CheckFiniteLossHook') == 1
+    assert len(types) == len({*types, *(hook['type'] for hook in hooks or [])})
