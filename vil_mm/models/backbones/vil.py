@@ -239,17 +239,16 @@ class ViL(BaseModule):
         for i, embed_dims in enumerate(settings['embed_dims']):
             patch_size = settings['patch_sizes'][i]
             grid = tuple(max(1, size // patch_size) for size in grid)
-            attn = _complete(
+            biased = not absolute[i] if relative_position_bias is None else relative_position_bias
+            attn = _complete_attn_cfg(
                 attn_cfgs[i],
-                embed_dims=embed_dims,
-                num_heads=settings['num_heads'][i],
-                num_global_tokens=self.num_global_tokens[i],
-            )
-            attn.setdefault('proj_drop', drop_rate)
-            attn = _offer(
-                attn,
-                grid_size=grid,
-                relative_position_bias=not absolute[i] if relative_position_bias is None else relative_position_bias,
+                decided=dict(
+                    embed_dims=embed_dims,
+                    num_heads=settings['num_heads'][i],
+                    num_global_tokens=self.num_global_tokens[i],
+                ),
+                defaults=dict(proj_drop=drop_rate),
+                offered=dict(grid_size=grid, relative_position_bias=biased),
             )
             stage = ViLStage(
                 PatchEmbed(
@@ -391,22 +390,25 @@ def _merge_attn_cfg(attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | N
     ]
 
 
-def _complete(attn_cfg: dict, **settings) -> dict:
-    """Add what the arch decides, and nobody else."""
-    given = settings.keys() & attn_cfg.keys()
+def _complete_attn_cfg(attn_cfg: dict, decided: dict, defaults: dict, offered: dict) -> dict:
+    """Complete the config of an attention.
+
+    Args:
+        attn_cfg (dict): What arch and user say.
+        decided (dict): What the arch decides, and nobody else.
+        defaults (dict): What holds where ``attn_cfg`` says nothing else.
+        offered (dict): As ``defaults``, for attentions that name it among their arguments.
+    """
+    given = decided.keys() & attn_cfg.keys()
     if given:
-        raise ValueError(f'attn_cfg sets {sorted(given)}, which arch decides: {settings}')
-    return {**attn_cfg, **settings}
-
-
-def _offer(attn_cfg: dict, **values) -> dict:
-    """Add the values that the attention names among its arguments, unless its config has them."""
+        raise ValueError(f'attn_cfg sets {sorted(given)}, which arch decides: {decided}')
     attn_class = attn_cfg['type']
     if isinstance(attn_class, str):
         attn_class = MODELS.get(attn_class)
     if attn_class is None:
         raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
-    return {**{name: value for name, value in values.items() if _takes(attn_class, name)}, **attn_cfg}
+    taken = {name: value for name, value in offered.items() if _takes(attn_class, name)}
+    return {**defaults, **taken, **attn_cfg, **decided}
 
 
 def _takes(cls: type, name: str) -> bool:
