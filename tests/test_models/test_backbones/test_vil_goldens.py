@@ -8,6 +8,8 @@ from tests import goldens
 from tools.model_converters.vil2mm import convert_file
 from vil_mm.registry import MODELS
 
+FULL = dict(type='vil_mm.FullAttention')
+
 
 def build_classifier(build, widths):
     """The mmpretrain classifier that a published constructor's arguments ask for."""
@@ -31,9 +33,6 @@ def build_classifier(build, widths):
     )
 
 
-FULL = dict(type='vil_mm.FullAttention')
-
-
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 @pytest.mark.parametrize('name', goldens.cases('vil'))
 def test_golden(name, dtype, tmp_path):
@@ -42,10 +41,9 @@ def test_golden(name, dtype, tmp_path):
     torch.save(dict(net=published, arch='msvit', epoch=3, best_acc=0.5, optimizer={}), tmp_path / 'model_best.pth')
     convert_file(tmp_path / 'model_best.pth', tmp_path / 'converted.pth')
 
-    classifier = build_classifier(case['build'], published['module.head.weight'].shape[1])
+    classifier = build_classifier(case['build'], published['module.head.weight'].shape[1]).to(dtype).eval()
     checkpoint = torch.load(tmp_path / 'converted.pth', weights_only=True)
     classifier.load_state_dict(checkpoint['state_dict'], strict=True)
-    classifier.to(dtype).eval()
     with torch.no_grad():
         logits = classifier.head(classifier.extract_feat(images))
     goldens.check(case, expected, {'logits': logits}, dtype)
