@@ -91,6 +91,7 @@ cfg.model.decode_head.norm_cfg = cfg.model.auxiliary_head.norm_cfg = dict(type='
             SEGMENTATION_CHANGES,
         ),
     ],
+    ids=['mask-rcnn', 'retinanet', 'upernet'],
 )
 def test_drops_into_stock_configs(library, config, sample, changes):
     program = TRAIN_STEP.format(
