@@ -60,7 +60,7 @@ export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_PROJECT_ENVIRONMENT=.venv
 sync=(env CUDA_VISIBLE_DEVICES= "$PWD/.cache/uv-$UV_VERSION/bin/uv" sync --all-extras --python "$PYTHON")
 mkdir -p .cache
 install_uv
-echo 'Setting up .venv. The first time, mmcv builds its ops for about 10 minutes on 2 cores; later it is cached.'
+echo 'Setting up .venv. The first time, mmcv builds its ops, for about 13 minutes on 2 cores; later it is cached.'
 # First from the cache alone: some indexes make uv build again what it has built before.
 if ! run_with_heartbeat 'set-up from the cache' .cache/setup.log "${sync[@]}" --offline &&
     ! run_with_heartbeat 'set-up (the long part is the build of mmcv)' .cache/setup.log "${sync[@]}"; then

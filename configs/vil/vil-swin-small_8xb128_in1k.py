@@ -1,5 +1,5 @@
-# Depths and widths of Swin-Small. Heads and recipe were never published: they are
-# those of Swin-Small and of ViL-Small.
+# Neither architecture nor recipe were published: depths and widths follow from the published
+# parameters and FLOPs, the heads are those of Swin-Small, the recipe is that of ViL-Small.
 _base_ = [
     '../_base_/models/vil_cls.py',
     '../_base_/datasets/imagenet_bs128_vil_224.py',

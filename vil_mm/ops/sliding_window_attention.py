@@ -33,8 +33,8 @@ def sliding_window_attention(
     The grid is cut into chunks of ``window_size x window_size`` tokens. Each
     query attends to the global tokens and to the tokens of the 3x3 chunks
     around its own, under one softmax. This is the local half of Vision
-    Longformer's attention (Multi-Scale Vision Longformer, arXiv 2103.15358,
-    section 3.2); the global tokens' own queries are not part of it.
+    Longformer's attention (Multi-Scale Vision Longformer, arXiv 2103.15358);
+    the global tokens' own queries are not part of it.
 
     Args:
         q (Tensor): Queries of the grid, ``(N, heads, h * w, d)``, row-major.

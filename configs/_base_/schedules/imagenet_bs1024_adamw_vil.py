@@ -1,5 +1,5 @@
-# The published recipe for 224 pixels (arXiv 2103.15358, appendix, and the
-# commands of its repository). There AdamW decays after the step, and adds its
+# The published recipe for 224 pixels (arXiv 2103.15358), as the commands of its
+# repository give it. There AdamW decays after the step, and adds its
 # epsilon outside the bias correction; torch's order is used here.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.999)),

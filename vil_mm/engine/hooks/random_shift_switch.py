@@ -14,7 +14,7 @@ class RandomShiftSwitchHook(Hook):
 
     From then on every sliding window with ``neighbors='random'`` attends to
     its whole neighbourhood. Source: Multi-Scale Vision Longformer (arXiv
-    2103.15358), section 4.2.
+    2103.15358).
 
     Args:
         switch_ratio (float): Share of the training, 0 to 1: from the first

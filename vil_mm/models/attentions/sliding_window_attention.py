@@ -15,7 +15,7 @@ from .base_attention import BaseAttention, merge_heads
 class SlidingWindowAttention(BaseAttention):
     """Grid tokens attend to a window and to the global tokens, global tokens to all.
 
-    Source: Multi-Scale Vision Longformer (arXiv 2103.15358), section 3.2.
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
     Args:
         embed_dims (int): Channels.
@@ -25,11 +25,11 @@ class SlidingWindowAttention(BaseAttention):
         mask (str): ``'block'``, ``'exact'`` or ``'cyclic'``, see
             :func:`vil_mm.ops.sliding_window_attention`. ``'cyclic'`` lets
             zero padding take part on maps that are no multiple of the window,
-            as the published models do. Defaults to ``'block'``.
+            as its published code does. Defaults to ``'block'``.
         neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
             :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``: in
             training, one of the eight neighbours is drawn in each forward, in
-            evaluation all count (the random shift, section 4.2). It is drawn
+            evaluation all count (the random shift). It is drawn
             from PyTorch's CPU generator, so that activation checkpointing and
             equally seeded processes draw the same. Defaults to ``'all'``.
         share_global_proj (bool): Whether the global tokens' queries, and the

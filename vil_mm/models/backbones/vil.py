@@ -21,7 +21,7 @@ from ..layers import AbsolutePositionEmbedding
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
 MLP_RATIO = 4
-# A tensor that every checkpoint of ViL holds, and no other family's.
+# A tensor that every checkpoint of ViL holds, and none of Swin or ConvNeXt, whose names are alike.
 ENTRY = 'stages.0.patch_embed.projection.weight'
 
 

@@ -22,7 +22,8 @@ def _published(embed_dims: list[int], depths: list[int], num_heads: list[int]) -
     )
 
 
-#: arXiv 2103.15358, table 8 and, for ViL-Swin, table 5. The heads of ViL-Swin were never published: they are Swin's.
+#: The published models. Of ViL-Swin no architecture was published: depths and widths follow from its published
+#: parameters and FLOPs, the heads are Swin's.
 ARCH_ZOO = {
     'tiny': _published([48, 96, 192, 384], [1, 1, 9, 1], [1, 3, 3, 6]),
     'small': _published([96, 192, 384, 768], [1, 2, 8, 1], [3, 3, 6, 12]),

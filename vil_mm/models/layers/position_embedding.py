@@ -29,7 +29,7 @@ class AbsolutePositionEmbedding(BaseModule):
     On a grid of another size than it was built for it is resampled, and so it
     is when a checkpoint of another size is loaded.
 
-    Source: Multi-Scale Vision Longformer (arXiv 2103.15358), section 3.1.
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
     Args:
         embed_dims (int): Channels, an even number.

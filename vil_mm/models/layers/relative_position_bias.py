@@ -29,7 +29,7 @@ def resize_bias_table(table: Tensor, shape: tuple[int, int]) -> Tensor:
 class RelativePositionBias(BaseModule):
     """The learned biases of one attention.
 
-    Source: Multi-Scale Vision Longformer (arXiv 2103.15358), section 3.1. A
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358). A
     table ``(row offsets, column offsets, heads)`` for grid tokens, and one value
     per head and global token for each of the other pairs.
 
