@@ -1,10 +1,24 @@
-"""Put configs, tools and the model index into the wheel, where OpenMMLab's ``mim`` looks for them."""
+"""Build the extension, and put configs, tools and the model index where OpenMMLab's ``mim`` looks for them.
 
+The CPU code of the extension is built wherever PyTorch and a C++ compiler are found, the CUDA code where nvcc and a
+CUDA build of PyTorch are found too, or as ``VIL_MM_BUILD_CUDA=0|1`` says. Without them the package installs all the
+same, and its reference implementation serves.
+"""
+
+import os
 import shutil
+import sys
+import warnings
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+
+try:
+    import torch
+    from torch.utils import cpp_extension
+except ImportError:
+    torch = None
 
 ROOT = Path(__file__).parent
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
@@ -26,4 +40,57 @@ class BuildWithMimFiles(build_py):
                 shutil.copy(ROOT / name, target / name)
 
 
-setup(cmdclass=dict(build_py=BuildWithMimFiles))
+def find_cuda() -> bool:
+    """Tell whether to build the CUDA code, and show PyTorch the toolkit."""
+    choice = os.environ.get('VIL_MM_BUILD_CUDA', '')
+    if choice not in ('', '0', '1'):
+        sys.exit(f'VIL_MM_BUILD_CUDA={choice!r} must be 0, 1 or not set')
+    # nvcc on the PATH may be a wrapper, with no headers beside it
+    homes = [home for home in (cpp_extension.CUDA_HOME, '/usr/local/cuda') if home]
+    found = [home for home in homes if Path(home, 'include/cuda_runtime.h').exists()]
+    if choice == '1' and not (found and torch.version.cuda):
+        have = f'PyTorch {torch.__version__} and toolkits in {homes}'
+        sys.exit(f'VIL_MM_BUILD_CUDA=1 needs a CUDA build of PyTorch and a CUDA toolkit (CUDA_HOME), here are {have}')
+    if choice == '0' or not found or torch.version.cuda is None:
+        return False
+    cpp_extension.CUDA_HOME = found[0]
+    if not torch.cuda.is_available():
+        # with no GPU to ask: all that the toolkit knows, and PTX for what comes after
+        newest = int(torch.version.cuda.split('.')[0]) >= 13
+        architectures = '7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX' if newest else '7.0;7.5;8.0;8.6;8.9;9.0+PTX'
+        os.environ.setdefault('TORCH_CUDA_ARCH_LIST', architectures)
+    return True
+
+
+def extension():
+    """Describe the extension ``vil_mm._C``."""
+    sources = ['csrc/ops.cpp', *sorted(str(path) for path in Path('csrc/cpu').glob('*.cpp'))]
+    kind, arguments = cpp_extension.CppExtension, dict(cxx=['-O3', '-std=c++17', '-ffp-contract=fast', '-Wno-psabi'])
+    if find_cuda():
+        kind = cpp_extension.CUDAExtension
+        arguments['nvcc'] = ['-O3', '-std=c++17']
+        sources += sorted(str(path) for path in Path('csrc/cuda').glob('*') if path.suffix in ('.cpp', '.cu'))
+    return kind('vil_mm._C', sources, extra_compile_args=arguments)
+
+
+class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
+    """Build the extension; if that fails, go on without, unless its CUDA code was asked for."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            if os.environ.get('VIL_MM_BUILD_CUDA') == '1':
+                raise
+            warnings.warn(f'vil_mm._C was not built, the reference implementation will serve: {error}', stacklevel=1)
+            self.extensions.clear()  # so that none is looked for
+
+
+commands = dict(build_py=BuildWithMimFiles)
+if torch is None:
+    if os.environ.get('VIL_MM_BUILD_CUDA') == '1':
+        sys.exit('VIL_MM_BUILD_CUDA=1 needs PyTorch in the build environment: install with --no-build-isolation')
+    setup(cmdclass=commands)
+else:
+    commands['build_ext'] = BuildExtensionOrWarn.with_options(no_python_abi_suffix=True)
+    setup(cmdclass=commands, ext_modules=[extension()])

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Sourced by tools/quickstart.sh and tools/run_tests.sh, not run by itself.
-# Makes .venv with all that the repository's own commands need, and leaves its
-# interpreter's path in VENV_PYTHON. Needs Python >= 3.10 with its headers and venv
+# Makes .venv with all that the repository's own commands need, builds the extension
+# in place, and leaves the interpreter's path in VENV_PYTHON. Needs Python >= 3.10 with its headers and venv
 # or pip, and a C++ compiler (mmcv's ops are built from source). PYTHON names
 # another interpreter than python3.
 
 UV_VERSION=0.13.8
+NINJA_VERSION=1.13.2
 
 fail() {
     printf 'error: %s\n' "$*" >&2
@@ -34,15 +35,15 @@ run_with_heartbeat() {
     return "$status"
 }
 
-# Installs uv, of the version that this file is written for.
+# Installs uv, of the version that this file is written for, and ninja, which compiles on all cores.
 install_uv() {
-    local private=$PWD/.cache/uv-$UV_VERSION
-    [ -x "$private/bin/uv" ] && return
+    local private=$PWD/.cache/uv-$UV_VERSION packages=("uv==$UV_VERSION" "ninja==$NINJA_VERSION")
+    [ -x "$private/bin/uv" ] && [ -x "$private/bin/ninja" ] && return
     rm -rf "$private"
     if "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null; then
-        "$PYTHON" -m venv "$private" && "$private/bin/python" -m pip install --quiet "uv==$UV_VERSION"
+        "$PYTHON" -m venv "$private" && "$private/bin/python" -m pip install --quiet "${packages[@]}"
     elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
-        "$PYTHON" -m pip install --quiet --target "$private" "uv==$UV_VERSION"
+        "$PYTHON" -m pip install --quiet --target "$private" "${packages[@]}"
     fi
     [ -x "$private/bin/uv" ] || fail "$PYTHON has neither venv nor pip to install uv with; on Debian, venv is in python3-venv"
 }
@@ -57,7 +58,7 @@ command -v c++ >/dev/null || command -v g++ >/dev/null || fail 'a C++ compiler i
 unset VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_PROJECT_ENVIRONMENT=.venv
 # mmcv's ops are built for the CPU, also where a GPU is seen: nvcc may be missing or of another version than torch's.
-sync=(env CUDA_VISIBLE_DEVICES= "$PWD/.cache/uv-$UV_VERSION/bin/uv" sync --all-extras --python "$PYTHON")
+sync=(env -u VIL_MM_BUILD_CUDA CUDA_VISIBLE_DEVICES= "$PWD/.cache/uv-$UV_VERSION/bin/uv" sync --all-extras --python "$PYTHON")
 mkdir -p .cache
 install_uv
 echo 'Setting up .venv. The first time, mmcv builds its ops, for about 13 minutes on 2 cores; later it is cached.'
@@ -67,5 +68,12 @@ if ! run_with_heartbeat 'set-up from the cache' .cache/setup.log "${sync[@]}" --
     tail -n 40 .cache/setup.log >&2
     fail 'the set-up failed; the whole log is .cache/setup.log'
 fi
-# shellcheck disable=SC2034  # for the sourcing script
 VENV_PYTHON=$PWD/.venv/bin/python
+
+# CUDA code is compiled where nvcc is; without a GPU to ask, for one architecture, so that it does not take long.
+build=(env "PATH=$PWD/.cache/uv-$UV_VERSION/bin:$PATH")
+nvidia-smi >/dev/null 2>&1 || build+=("TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-9.0}")
+if ! run_with_heartbeat 'build of the extension' .cache/build.log "${build[@]}" "$VENV_PYTHON" setup.py build_ext --inplace; then
+    tail -n 40 .cache/build.log >&2
+    fail 'the build of the extension failed; the whole log is .cache/build.log'
+fi

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from vil_mm.ops import sliding_window_attention
+from tests.test_ops.cases import DEVICES, MODES, backend_parameters, make
+from vil_mm.ops import BACKENDS, sliding_window_attention
 
 NEIGHBORS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
 
@@ -44,22 +45,7 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
     return output
 
 
-def make(hw_shape, window_size, num_global_tokens=0, bias=True, heads=2, width=4, batch=2, dtype=torch.float64):
-    """Random arguments; q, k and v are slices of one product, as the attentions pass them."""
-    h, w = hw_shape
-    product = torch.randn(batch, num_global_tokens + h * w, 3, heads, width, dtype=dtype)
-    q, k, v = product.permute(2, 0, 3, 1, 4).unbind(0)
-    biases = dict(bias_table=None, global_bias=None)
-    if bias:
-        biases['bias_table'] = torch.randn((4 * window_size - 1) ** 2, heads, dtype=dtype)
-        if num_global_tokens:
-            biases['global_bias'] = torch.randn(heads, num_global_tokens, dtype=dtype)
-    return q[:, :, num_global_tokens:], k, v, biases
-
-
-MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], ['all', 'self', *range(1, 9)])]
-
-
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'reference'))
 @pytest.mark.parametrize('mask, neighbors', MODES)
 @pytest.mark.parametrize(
     'hw_shape, window_size, num_global_tokens, bias',
@@ -74,10 +60,10 @@ MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], ['all', 'self
         ((3, 8), 4, 4, False),
     ],
 )
-def test_definition(hw_shape, window_size, num_global_tokens, bias, mask, neighbors):
+def test_definition(hw_shape, window_size, num_global_tokens, bias, mask, neighbors, backend):
     q, k, v, biases = make(hw_shape, window_size, num_global_tokens, bias)
     settings = dict(num_global_tokens=num_global_tokens, mask=mask, neighbors=neighbors, scale=0.7)
-    output = sliding_window_attention(q, k, v, hw_shape, window_size, **biases, **settings)
+    output = sliding_window_attention(q, k, v, hw_shape, window_size, **biases, **settings, backend=backend)
     assert output.shape == q.shape
     for n, head in itertools.product(range(q.shape[0]), range(q.shape[1])):
         table = None if biases['bias_table'] is None else biases['bias_table'][:, head]
@@ -95,51 +81,64 @@ def test_definition(hw_shape, window_size, num_global_tokens, bias, mask, neighb
         torch.testing.assert_close(output[n, head], expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize('check', [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
-@pytest.mark.parametrize('mask, neighbors', [('block', 'all'), ('exact', 'all'), ('cyclic', 'all'), ('cyclic', 3)])
-def test_gradients(mask, neighbors, check):
-    q, k, v, biases = make((3, 4), 2, num_global_tokens=1, heads=1, width=2, batch=1)
-    inputs = [x.detach().clone().requires_grad_() for x in (q, k, v, *biases.values())]
+def attend_with(backend, **settings):
+    """The op as a function of its tensors alone."""
 
     def attend(q, k, v, bias_table, global_bias):
-        return sliding_window_attention(
-            q,
-            k,
-            v,
-            (3, 4),
-            2,
-            num_global_tokens=1,
-            bias_table=bias_table,
-            global_bias=global_bias,
-            mask=mask,
-            neighbors=neighbors,
-        )
+        biases = dict(bias_table=bias_table, global_bias=global_bias)
+        return sliding_window_attention(q, k, v, **settings, **biases, backend=backend)
 
-    assert check(attend, inputs)
+    return attend
 
 
-def test_default_scale_and_backend():
+def differentiable(q, k, v, biases):
+    return [x.detach().clone().requires_grad_() for x in (q, k, v, *biases.values()) if x is not None]
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'reference'))
+@pytest.mark.parametrize('mask, neighbors', MODES)
+@pytest.mark.parametrize('hw_shape, window_size', [((3, 4), 2), ((1, 5), 3), ((4, 3), 1)])
+def test_gradients(hw_shape, window_size, mask, neighbors, backend):
+    inputs = differentiable(*make(hw_shape, window_size, num_global_tokens=1, heads=1, width=2, batch=1))
+    settings = dict(hw_shape=hw_shape, window_size=window_size, num_global_tokens=1, mask=mask, neighbors=neighbors)
+    assert torch.autograd.gradcheck(attend_with(backend, **settings), inputs)
+
+
+@pytest.mark.parametrize('mask, neighbors', [('block', 'all'), ('exact', 'all'), ('cyclic', 'all'), ('cyclic', 3)])
+def test_second_derivatives(mask, neighbors):
+    inputs = differentiable(*make((3, 4), 2, num_global_tokens=1, heads=1, width=2, batch=1))
+    settings = dict(hw_shape=(3, 4), window_size=2, num_global_tokens=1, mask=mask, neighbors=neighbors)
+    assert torch.autograd.gradgradcheck(attend_with('reference', **settings), inputs)
+
+
+def test_default_scale():
     q, k, v, biases = make((5, 6), 2, width=9)
     default = sliding_window_attention(q, k, v, (5, 6), 2, **biases)
-    explicit = sliding_window_attention(q, k, v, (5, 6), 2, **biases, scale=1 / 3, backend='reference')
+    explicit = sliding_window_attention(q, k, v, (5, 6), 2, **biases, scale=1 / 3)
     assert torch.equal(default, explicit)
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
-def test_dtypes(dtype):
-    q, k, v, biases = make((9, 10), 4, num_global_tokens=1)
-    expected = sliding_window_attention(q, k, v, (9, 10), 4, num_global_tokens=1, **biases)
-    low = [x.to(dtype) for x in (q, k, v)]
-    low_biases = {name: x.to(dtype) for name, x in biases.items()}
-    output = sliding_window_attention(*low, (9, 10), 4, num_global_tokens=1, **low_biases)
-    assert output.dtype == dtype
-    error = (output.double() - expected).abs().max() / expected.abs().max()
-    assert error < 8 * torch.finfo(dtype).eps
+@pytest.mark.parametrize('backend', backend_parameters())
+def test_empty_batch(backend):
+    inputs = [x.float().to(DEVICES[backend]) for x in differentiable(*make((3, 4), 2, 1, batch=0))]
+    output = attend_with(backend, hw_shape=(3, 4), window_size=2, num_global_tokens=1)(*inputs)
+    assert output.shape == (0, 2, 12, 4)
+    gradients = torch.autograd.grad(output.sum(), inputs)
+    assert not gradients[3].any() and not gradients[4].any()
 
 
-def test_empty_batch():
-    q, k, v, biases = make((3, 4), 2, batch=0)
-    assert sliding_window_attention(q, k, v, (3, 4), 2, **biases).shape == (0, 2, 12, 4)
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda'))
+def test_huge_and_invalid_numbers(backend):
+    """A key that outweighs all others takes all the weight; NaN and infinity reach those that see them alone."""
+    q, k, v = (x.float().to(DEVICES[backend]) for x in make((6, 6), 2, width=8)[:3])
+    k[:, :, 0] = 1e4 * q[:, :, 7]
+    output = sliding_window_attention(q, k, v, (6, 6), 2, backend=backend)
+    assert output.isfinite().all()
+    torch.testing.assert_close(output[:, :, 7], v[:, :, 0])
+    for bad in (float('nan'), float('inf')):
+        v[:, :, 35] = bad
+        broken = sliding_window_attention(q, k, v, (6, 6), 2, backend=backend).isfinite().all(dim=(0, 1, 3)).view(6, 6)
+        assert not broken[2:, 2:].any() and broken[:2].all() and broken[:, :2].all()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_empty_batch():
         (dict(neighbors='random'), r"neighbors='random' is not one of"),
         (dict(mask='exact', neighbors=1), r"neighbors=1 must be 'all'"),
         (dict(window_size=0), r'window_size=0 must be at least 1'),
-        (dict(hw_shape=(0, 12)), r'hw_shape=\(0, 12\) must be at least'),
+        (dict(hw_shape=(0, 12)), r'hw_shape=\(0, 12\) must be a height and a width'),
         (dict(hw_shape=(3, 5)), r'q has shape .*must be \(2, 2, 15, 4\)'),
         (dict(num_global_tokens=-1), r'num_global_tokens=-1 must be at least 0'),
         (dict(num_global_tokens=1), r'k has shape .*must be \(2, 2, 13, 4\)'),
@@ -161,14 +160,22 @@ def test_empty_batch():
         (dict(bias_table=torch.rand(48, 2)), r'bias_table has shape .*must be \(49, 2\)'),
         (dict(bias_table=torch.ones(49, 2, dtype=torch.long)), r'bias_table has dtype torch.int64'),
         (dict(bias_table=torch.rand(49, 2, device='meta')), r'bias_table is on meta'),
-        (dict(backend='abacus'), r"backend='abacus' is not one of"),
+        (dict(hw_shape=(12,)), r'hw_shape=\(12,\) must be a height and a width'),
+        (dict(q=torch.rand(2, 2, 12, 4).long()), r'q has dtype torch.int64, must be one of'),
+        (dict(q=torch.rand(2, 2, 12, 0)), r'q has shape .* its head width must be at least 1'),
+        (
+            dict(k=torch.rand(2, 2, 12, 4, device='meta', dtype=torch.float64)),
+            r'k is on meta, must be on the device of q',
+        ),
+        (dict(global_bias=torch.rand(2, 1)), r'global_bias has shape \(2, 1\), must be \(2, 0\)'),
     ],
 )
-def test_errors(changes, message):
+@pytest.mark.parametrize('backend', [None, *BACKENDS])
+def test_errors(changes, message, backend):
     q, k, v, biases = make((3, 4), 2)
     arguments = dict(q=q, k=k, v=v, hw_shape=(3, 4), window_size=2, **biases)
     with pytest.raises(ValueError, match=message):
-        sliding_window_attention(**{**arguments, **changes})
+        sliding_window_attention(**{**arguments, **changes}, backend=backend)
 
 
 def test_needs_torch_alone():

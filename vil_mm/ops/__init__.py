@@ -1,5 +1,6 @@
 """Compute kernels. They need torch alone."""
 
+from .backends import BACKENDS
 from .sliding_window_attention import sliding_window_attention
 
-__all__ = ['sliding_window_attention']
+__all__ = ['BACKENDS', 'sliding_window_attention']

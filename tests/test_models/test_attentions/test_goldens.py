@@ -1,11 +1,15 @@
 """The attentions against the published ones, gradients included, loaded through the converter."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from tests import goldens
+from tests.test_ops.cases import backend_parameters
 from tools.model_converters.vil2mm import convert_state_dict
 from vil_mm.models import FullAttention, SlidingWindowAttention
+from vil_mm.models.attentions import sliding_window_attention as module
 
 PUBLISHED = 'layer1.1.attn.'
 CONVERTED = 'backbone.stages.0.blocks.0.attn.'
@@ -28,9 +32,11 @@ def build(case):
     )
 
 
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'reference'))
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 @pytest.mark.parametrize('name', goldens.cases('vil_attention'))
-def test_golden(name, dtype):
+def test_golden(name, dtype, backend, monkeypatch):
+    monkeypatch.setattr(module, 'sliding_window_attention', partial(module.sliding_window_attention, backend=backend))
     case, published, x, expected = goldens.load(name, dtype)
     converted, _ = convert_state_dict({PUBLISHED + key: value for key, value in published.items()})
     attention = build(case).to(dtype).eval()

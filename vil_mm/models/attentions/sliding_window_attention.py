@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import sliding_window_attention
-from ...ops.sliding_window_attention import NEIGHBORS, check_mask_and_neighbors
+from ...ops.checks import NEIGHBORS, check_mask_and_neighbors
 from ...registry import MODELS
 from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads

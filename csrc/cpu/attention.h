@@ -1,0 +1,352 @@
+// Sliding-window attention of rows of chunks, forward and backward. Compiled once per instruction set.
+//
+// A block of a chunk's queries meets all of its keys at once, so that the softmax needs one pass and no rescaling.
+#pragma once
+
+#include "neighborhood.h"
+
+namespace vil_mm {
+namespace {
+
+// So much is packed at once that it stays in a core's second-level cache (1 MiB and more) with what it meets.
+constexpr int64_t kStripBytes = 640 << 10, kBiasBytes = 256 << 10, kScoreBytes = 96 << 10;
+constexpr int kMaxBlock = 32;
+// Global tokens, and two rectangles in two parts at most.
+constexpr int kMaxParts = 5;
+
+// How the work is cut.
+struct Plan {
+  int64_t scores;  // most columns of the matrix of scores
+  int group;       // places of queries in a chunk whose biases are packed together
+  int block;       // queries that are worked at together
+  int chunks;      // chunks of a row whose keys are packed together
+
+  template <typename T>
+  static Plan of(const Problem& problem, bool backward) {
+    using Real = ComputeType<T>;
+    const auto clamp = [](int64_t value, int64_t low, int64_t high) { return smaller(larger(value, low), high); };
+    const int rectangles = num_rectangles(problem.neighbors);
+    int64_t keys = 1, keys_per_chunk = 1, places = 1;
+    for (int i = 0; i < rectangles; ++i) {
+      keys += Strip<T>::max_keys(problem, i, 1);
+      places += Strip<T>::places(problem, i);
+      keys_per_chunk += Strip<T>::max_keys(problem, i, 2) - Strip<T>::max_keys(problem, i, 1);
+    }
+    const int64_t key_bytes = (backward ? 6 : 3) * round_up(problem.head_width, kLanes<Real>) * sizeof(Real);
+    const int64_t columns = keys + round_up(problem.num_global, kLanes<Real>) + kMaxParts * kLanes<Real>;
+    const int64_t chunks = 1 + larger<int64_t>(kStripBytes / key_bytes - keys, 0) / keys_per_chunk;
+    return {columns,
+            static_cast<int>(
+                clamp(kBiasBytes / (places * int64_t(sizeof(Real))), kTileRows, problem.window * problem.window)),
+            static_cast<int>(clamp(kScoreBytes / (columns * int64_t(sizeof(Real))), kTileRows, kMaxBlock)),
+            static_cast<int>(clamp(chunks, 1, problem.columns().chunks()))};
+  }
+};
+
+// Walks through a task block by block. Derived has attend(parts, number, order, tokens, count) for a block of `count`
+// queries, given by their places in the group and their tokens.
+template <typename T, typename Derived>
+class Walker {
+ protected:
+  using Real = ComputeType<T>;
+
+ public:
+  Walker(const Inputs<T>& inputs, bool backward)
+      : inputs_(inputs),
+        problem_(inputs.problem),
+        plan_(Plan::of<T>(problem_, backward)),
+        rectangles_(num_rectangles(problem_.neighbors)),
+        backward_(backward),
+        strips_{{inputs, 0, plan_.chunks, plan_.group, backward},
+                {inputs, rectangles_ - 1, plan_.chunks * (rectangles_ - 1), plan_.group, backward}},
+        globals_(problem_.num_global, problem_.head_width, backward),
+        global_bias_(1, problem_.num_global),
+        queries_(kMaxBlock, problem_.head_width),
+        scores_(kMaxBlock, plan_.scores),
+        order_(plan_.group),
+        tokens_(plan_.group) {}
+
+  void run(int64_t task) {
+    const int chunk_rows = problem_.rows().chunks(), chunk_columns = problem_.columns().chunks();
+    task_ = task;
+    chunk_row_ = task % chunk_rows;
+    head_ = task / chunk_rows % problem_.heads;
+    batch_ = task / chunk_rows / problem_.heads;
+    const int places = problem_.window * problem_.window, groups = ceil_div(places, plan_.group);
+    const int spans = ceil_div(chunk_columns, plan_.chunks);
+    set_globals();
+    for (int group = 0; group < groups; ++group) {
+      const int begin = part_begin(places, groups, group), end = part_begin(places, groups, group + 1);
+      for (int i = 0; i < rectangles_; ++i) strips_[i].set_row(batch_, head_, chunk_row_, begin, end - begin);
+      for (int span = 0; span < spans; ++span) {
+        const int first = part_begin(chunk_columns, spans, span), last = part_begin(chunk_columns, spans, span + 1);
+        for (int i = 0; i < rectangles_; ++i) strips_[i].set_chunks(first, last);
+        for (int chunk = first; chunk < last; ++chunk) attend_chunk(chunk, begin, end);
+        self().finish_span();
+      }
+      self().finish_group();
+    }
+  }
+
+ protected:
+  Derived& self() { return static_cast<Derived&>(*this); }
+
+  void set_globals() {
+    const int count = problem_.num_global, width = problem_.head_width;
+    if (!count) return;
+    for (int i = 0; i < count; ++i) {
+      load_row<Real>(globals_.k_rows.from(i, 0).data, inputs_.k.at(batch_, head_, i), width, 1);
+      load_row<Real>(globals_.v_rows.from(i, 0).data, inputs_.v.at(batch_, head_, i), width, 1);
+    }
+    globals_.turn(count, width, backward_);
+    if (inputs_.global_bias)
+      load_row<Real>(global_bias_.from(0, 0).data, inputs_.global_bias + head_ * count, count, 1);
+  }
+
+  void attend_chunk(int chunk, int begin, int end) {
+    const int window = problem_.window;
+    int count = 0;
+    for (int place = begin; place < end; ++place) {
+      const int row = chunk_row_ * window + place / window, column = chunk * window + place % window;
+      if (row >= problem_.height || column >= problem_.width) continue;
+      order_.data()[count] = place - begin;
+      tokens_.data()[count++] = int64_t(row) * problem_.width + column;
+    }
+    Part<Real> parts[kMaxParts];
+    int number = 0;
+    if (problem_.num_global) {
+      Part<Real>& part = parts[number++];
+      part = {problem_.num_global, 0,
+              globals_.k_rows,     globals_.v_rows,
+              globals_.k_columns,  globals_.v_columns,
+              globals_.grad_k,     globals_.grad_v};
+      part.is_global = true;
+      if (inputs_.global_bias) part.bias = {global_bias_.from(0, 0).data, 0};
+    }
+    for (int i = 0; i < rectangles_; ++i) number += strips_[i].parts_of(chunk, parts + number);
+    for (int i = 1; i < number; ++i) parts[i].offset = parts[i - 1].offset + round_up(parts[i - 1].count, kLanes<Real>);
+    const int blocks = ceil_div(count, plan_.block);
+    for (int block = 0; block < blocks; ++block) {
+      const int first = part_begin(count, blocks, block), last = part_begin(count, blocks, block + 1);
+      self().attend(parts, number, order_.data() + first, tokens_.data() + first, last - first);
+    }
+  }
+
+  // Scores of a block, biases added. What lies beyond a part's keys, up to the next whole vector, is undefined.
+  void score(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
+    const int width = problem_.head_width;
+    for (int i = 0; i < count; ++i)
+      load_row<Real>(queries_.from(i, 0).data, inputs_.q.at(batch_, head_, tokens[i]), width, problem_.scale);
+    for (int p = 0; p < number; ++p) {
+      const Addend<Real> bias = {parts[p].bias.data, parts[p].bias.row_stride, order};
+      multiply<Real>(count, parts[p].count, width, queries_, parts[p].k_columns, scores_.from(0, parts[p].offset),
+                     bias);
+    }
+  }
+
+  // Overwrite what lies beyond the keys of a part, up to the next whole vector.
+  static void fill_tail(Real* row, int64_t count, Real value) {
+    for (int64_t j = count; j < round_up(count, kLanes<Real>); ++j) row[j] = value;
+  }
+
+  int64_t lse_index(int64_t token) const {
+    return (batch_ * problem_.heads + head_) * problem_.height * problem_.width + token;
+  }
+
+  const Inputs<T>& inputs_;
+  const Problem& problem_;
+  const Plan plan_;
+  const int rectangles_;
+  const bool backward_;
+  Strip<T> strips_[2];
+  PackedTokens<Real> globals_;
+  PaddedMatrix<Real> global_bias_, queries_, scores_;
+  Buffer<int> order_;
+  Buffer<int64_t> tokens_;
+  int64_t task_ = 0, batch_ = 0, head_ = 0;
+  int chunk_row_ = 0;
+};
+
+template <typename T>
+class ForwardWalker : public Walker<T, ForwardWalker<T>> {
+  using Base = Walker<T, ForwardWalker<T>>;
+  using Real = typename Base::Real;
+
+ public:
+  explicit ForwardWalker(const Forward<T>& forward)
+      : Base(forward.inputs, false), forward_(forward), out_(kMaxBlock, this->problem_.head_width) {}
+
+  void attend(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
+    constexpr int lanes = kLanes<Real>;
+    const int width = this->problem_.head_width;
+    this->score(parts, number, order, tokens, count);
+    const int64_t columns = parts[number - 1].offset + round_up(parts[number - 1].count, lanes);
+    Real sums[kMaxBlock];
+    for (int i = 0; i < count; ++i) {
+      Real* row = this->scores_.from(i, 0).data;
+      for (int p = 0; p < number; ++p) this->fill_tail(row + parts[p].offset, parts[p].count, -Real(__builtin_inf()));
+      Vector<Real> largest = load(row);
+      for (int64_t j = lanes; j < columns; j += lanes) {
+        const Vector<Real> value = load(row + j);
+        largest = value > largest ? value : largest;
+      }
+      const Real top = largest_lane<Real>(largest);
+      Vector<Real> sum{};
+      for (int64_t j = 0; j < columns; j += lanes) {
+        const Vector<Real> value = exp<Real>(load(row + j) - top);
+        store(row + j, value);
+        sum += value;
+      }
+      sums[i] = sum_lanes<Real>(sum);
+      forward_.lse[this->lse_index(tokens[i])] = top + __builtin_log(sums[i]);
+    }
+    for (int p = 0; p < number; ++p) {
+      const Matrix<Real> out = out_;
+      multiply<Real>(count, width, parts[p].count, this->scores_.from(0, parts[p].offset), parts[p].v_rows, out,
+                     {p ? out.data : nullptr, out.row_stride});
+    }
+    for (int i = 0; i < count; ++i) {
+      Real* row = out_.from(i, 0).data;
+      for (int j = 0; j < width; j += lanes) store(row + j, load(row + j) / sums[i]);
+      store_row<Real>(forward_.out.at(this->batch_, this->head_, tokens[i]), row, width, 1);
+    }
+  }
+  void finish_span() {}
+  void finish_group() {}
+
+ private:
+  const Forward<T>& forward_;
+  PaddedMatrix<Real> out_;
+};
+
+template <typename T>
+class BackwardWalker : public Walker<T, BackwardWalker<T>> {
+  using Base = Walker<T, BackwardWalker<T>>;
+  using Real = typename Base::Real;
+
+ public:
+  explicit BackwardWalker(const Backward<T>& backward)
+      : Base(backward.inputs, true),
+        backward_args_(backward),
+        grad_out_(kMaxBlock, this->problem_.head_width),
+        grad_q_(kMaxBlock, this->problem_.head_width),
+        grad_scores_(kMaxBlock, this->plan_.scores),
+        grad_global_bias_(this->problem_.num_global) {}
+
+  void run(int64_t task) {
+    const int64_t side = bias_side(this->problem_.window);
+    if (backward_args_.grad_table_parts) __builtin_memset(table_part(task), 0, side * side * sizeof(Real));
+    grad_global_bias_.clear();
+    Base::run(task);
+    const int count = this->problem_.num_global, width = this->problem_.head_width;
+    for (int i = 0; i < count; ++i) {
+      const int64_t row = (task * count + i) * width;
+      store_row<Real>(backward_args_.grad_k_parts + row, this->globals_.grad_k.from(i, 0).data, width, Real(1));
+      store_row<Real>(backward_args_.grad_v_parts + row, this->globals_.grad_v.from(i, 0).data, width, Real(1));
+    }
+    if (!backward_args_.grad_global_bias_parts) return;
+    for (int i = 0; i < count; ++i)
+      backward_args_.grad_global_bias_parts[task * count + i] = grad_global_bias_.data()[i];
+  }
+
+  void attend(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
+    const int width = this->problem_.head_width;
+    this->score(parts, number, order, tokens, count);
+    const Matrix<Real> grad_out = grad_out_, queries = this->queries_, grad_q = grad_q_;
+    for (int i = 0; i < count; ++i)
+      load_row<Real>(grad_out.row(i), backward_args_.grad_out.at(this->batch_, this->head_, tokens[i]), width, 1);
+    for (int p = 0; p < number; ++p)
+      multiply<Real>(count, parts[p].count, width, grad_out, parts[p].v_columns, grad_scores_.from(0, parts[p].offset));
+    for (int i = 0; i < count; ++i) differentiate_softmax(parts, number, i, tokens[i]);
+    for (int p = 0; p < number; ++p) {
+      const Part<Real>& part = parts[p];
+      const Matrix<Real> weights = this->scores_.from(0, part.offset), grad_scores = grad_scores_.from(0, part.offset);
+      for (int i = 0; i < count; ++i) {
+        if (part.grad_bias.data) add_row<Real>(part.grad_bias.row(order[i]), grad_scores.row(i), part.count);
+        if (part.is_global)
+          for (int j = 0; j < part.count; ++j) grad_global_bias_.data()[j] += grad_scores.row(i)[j];
+      }
+      const Matrix<Real> turned_weights = {weights.data, 1, weights.row_stride};
+      const Matrix<Real> turned_grad_scores = {grad_scores.data, 1, grad_scores.row_stride};
+      multiply<Real>(count, width, part.count, grad_scores, part.k_rows, grad_q,
+                     {p ? grad_q.data : nullptr, grad_q.row_stride});
+      multiply<Real>(part.count, width, count, turned_grad_scores, queries, part.grad_k,
+                     {part.grad_k.data, part.grad_k.row_stride});
+      multiply<Real>(part.count, width, count, turned_weights, grad_out, part.grad_v,
+                     {part.grad_v.data, part.grad_v.row_stride});
+    }
+    for (int i = 0; i < count; ++i)
+      store_row<Real>(backward_args_.grad_q.at(this->batch_, this->head_, tokens[i]), grad_q.row(i), width,
+                      Real(this->problem_.scale));
+  }
+
+  // Turn a row of scores to weights, and of the weights' gradients to the scores'.
+  void differentiate_softmax(const Part<Real>* parts, int number, int row, int64_t token) {
+    constexpr int lanes = kLanes<Real>;
+    Real *weights = this->scores_.from(row, 0).data, *grads = grad_scores_.from(row, 0).data;
+    // in two pieces, since one of them rounds too coarsely: the weights would not add up to 1
+    const double exact_lse = backward_args_.lse[this->lse_index(token)];
+    const Real lse = exact_lse, rest = __builtin_exp(lse - exact_lse);
+    // from the weights rather than from the output, so that rounding errors cancel where one key has all the weight
+    Vector<Real> mean{};
+    for (int p = 0; p < number; ++p) {
+      Real *weight = weights + parts[p].offset, *grad = grads + parts[p].offset;
+      this->fill_tail(weight, parts[p].count, -Real(__builtin_inf()));
+      this->fill_tail(grad, parts[p].count, 0);
+      for (int64_t j = 0; j < parts[p].count; j += lanes) {
+        const Vector<Real> value = rest * exp<Real>(load(weight + j) - lse);
+        store(weight + j, value);
+        mean += value * load(grad + j);
+      }
+    }
+    const Real mean_grad = sum_lanes<Real>(mean);
+    const int64_t columns = parts[number - 1].offset + round_up(parts[number - 1].count, lanes);
+    for (int64_t j = 0; j < columns; j += lanes) store(grads + j, load(weights + j) * (load(grads + j) - mean_grad));
+  }
+
+  void finish_span() {
+    for (int i = 0; i < this->rectangles_; ++i)
+      this->strips_[i].add_gradients(backward_args_.grad_k, backward_args_.grad_v);
+  }
+
+  void finish_group() {
+    if (!backward_args_.grad_table_parts) return;
+    for (int i = 0; i < this->rectangles_; ++i) this->strips_[i].add_table_gradient(table_part(this->task_));
+  }
+
+ private:
+  Real* table_part(int64_t task) const {
+    const int64_t side = bias_side(this->problem_.window);
+    return backward_args_.grad_table_parts + task * side * side;
+  }
+
+  const Backward<T>& backward_args_;
+  PaddedMatrix<Real> grad_out_, grad_q_, grad_scores_;
+  Buffer<double> grad_global_bias_;  // sums over many queries
+};
+
+template <typename Work, typename Arguments>
+void run_tasks(const Arguments& arguments, const int64_t* tasks, int64_t count) {
+  Work work(arguments);
+  for (int64_t i = 0; i < count; ++i) work.run(tasks[i]);
+}
+
+}  // namespace
+
+namespace VIL_MM_ISA {
+
+#define VIL_MM_DEFINE_KERNELS(T)                                                     \
+  void forward(const Forward<T>& arguments, const int64_t* tasks, int64_t count) {   \
+    run_tasks<ForwardWalker<T>>(arguments, tasks, count);                            \
+  }                                                                                  \
+  void backward(const Backward<T>& arguments, const int64_t* tasks, int64_t count) { \
+    run_tasks<BackwardWalker<T>>(arguments, tasks, count);                           \
+  }
+VIL_MM_DEFINE_KERNELS(float)
+VIL_MM_DEFINE_KERNELS(double)
+VIL_MM_DEFINE_KERNELS(c10::Half)
+VIL_MM_DEFINE_KERNELS(c10::BFloat16)
+#undef VIL_MM_DEFINE_KERNELS
+
+}  // namespace VIL_MM_ISA
+}  // namespace vil_mm

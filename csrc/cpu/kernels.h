@@ -1,0 +1,70 @@
+// What the CPU kernels are given and give. They are compiled once per instruction set, see kernels_*.cpp.
+#pragma once
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include "../problem.h"
+
+namespace vil_mm {
+
+// The precision that a storage type is computed in.
+template <typename T>
+struct Compute {
+  using type = float;
+};
+template <>
+struct Compute<double> {
+  using type = double;
+};
+template <typename T>
+using ComputeType = typename Compute<T>::type;
+
+// What forward and backward read alike. The biases may be null.
+template <typename T>
+struct Inputs {
+  Problem problem;
+  Tokens<const T> q, k, v;
+  const ComputeType<T>* bias_table;   // (heads, bias_side^2)
+  const ComputeType<T>* global_bias;  // (heads, G)
+};
+
+template <typename T>
+struct Forward {
+  Inputs<T> inputs;
+  Tokens<T> out;
+  double* lse;  // (batch, heads, h * w), natural logarithm
+};
+
+// Gradients of keys and values are added to what is there, and the partial ones overwritten: one part per task.
+template <typename T>
+struct Backward {
+  Inputs<T> inputs;
+  Tokens<const T> grad_out;
+  const double* lse;
+  Tokens<T> grad_q;
+  Tokens<ComputeType<T>> grad_k, grad_v;       // of the grid's tokens alone
+  ComputeType<T>*grad_k_parts, *grad_v_parts;  // (tasks, G, d), of the global tokens
+  ComputeType<T>* grad_table_parts;            // (tasks, bias_side^2), or null
+  ComputeType<T>* grad_global_bias_parts;      // (tasks, G), or null
+};
+
+// A task is a row of chunks of one head of one image: task = (image * heads + head) * chunk rows + chunk row. Tasks of
+// chunk rows less than three apart, round the grid if cyclic, add to the same keys' gradients in the backward.
+#define VIL_MM_DECLARE_KERNELS(isa)                                             \
+  namespace isa {                                                               \
+  void forward(const Forward<float>&, const int64_t* tasks, int64_t count);     \
+  void forward(const Forward<double>&, const int64_t* tasks, int64_t count);    \
+  void forward(const Forward<c10::Half>&, const int64_t* tasks, int64_t count); \
+  void forward(const Forward<c10::BFloat16>&, const int64_t*, int64_t count);   \
+  void backward(const Backward<float>&, const int64_t*, int64_t count);         \
+  void backward(const Backward<double>&, const int64_t*, int64_t count);        \
+  void backward(const Backward<c10::Half>&, const int64_t*, int64_t count);     \
+  void backward(const Backward<c10::BFloat16>&, const int64_t*, int64_t count); \
+  }
+VIL_MM_DECLARE_KERNELS(portable)
+VIL_MM_DECLARE_KERNELS(avx2)
+VIL_MM_DECLARE_KERNELS(avx512)
+#undef VIL_MM_DECLARE_KERNELS
+
+}  // namespace vil_mm

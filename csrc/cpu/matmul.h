@@ -1,0 +1,154 @@
+// Small matrix products in registers: the right-hand side is read in whole vectors, the left one element by element.
+#pragma once
+
+#include "vector.h"
+
+namespace vil_mm {
+namespace {
+
+// Accumulators of a tile, so many that the registers hold them.
+#if VIL_MM_VECTOR_BYTES == 64
+constexpr int kTileRows = 8, kTileVectors = 3;
+#else
+constexpr int kTileRows = 6, kTileVectors = 2;
+#endif
+constexpr int kMaxDepth = 64;
+
+// A matrix whose element (i, j) is data[i * row_stride + j * column_stride].
+template <typename Real>
+struct Matrix {
+  Real* data = nullptr;
+  int64_t row_stride = 0, column_stride = 1;
+
+  VIL_MM_INLINE Real* row(int64_t i) const { return data + i * row_stride; }
+};
+
+// What is added to a product: nothing (no data), or rows of a matrix, in an order of their own if `order` is given.
+template <typename Real>
+struct Addend {
+  const Real* data = nullptr;
+  int64_t row_stride = 0;
+  const int* order = nullptr;
+
+  VIL_MM_INLINE const Real* row(int64_t i) const { return data + (order ? order[i] : i) * row_stride; }
+};
+
+template <typename Real, int rows, int vectors>
+VIL_MM_INLINE void multiply_tile(int64_t row, int64_t column, int64_t depth, Matrix<Real> a, Matrix<Real> b,
+                                 Matrix<Real> c, const Addend<Real>& addend) {
+  constexpr int lanes = kLanes<Real>;
+  Vector<Real> sums[rows][vectors];
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < vectors; ++j) sums[i][j] = Vector<Real>{};
+  const Real* a_row = a.row(row);
+  const Real* b_row = b.data + column;
+  for (int64_t k = 0; k < depth; ++k, a_row += a.column_stride, b_row += b.row_stride) {
+    Vector<Real> right[vectors];
+    for (int j = 0; j < vectors; ++j) right[j] = load(b_row + j * lanes);
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < vectors; ++j) sums[i][j] += a_row[i * a.row_stride] * right[j];
+  }
+  // added last, so that the sums round as their own size asks
+  for (int i = 0; i < rows; ++i) {
+    Real* target = c.row(row + i) + column;
+    const Real* source = addend.data ? addend.row(row + i) + column : nullptr;
+    for (int j = 0; j < vectors; ++j)
+      store(target + j * lanes, source ? load(source + j * lanes) + sums[i][j] : sums[i][j]);
+  }
+}
+
+template <typename Real, int rows, int vectors>
+void multiply_tiles(int tile_rows, int tile_vectors, int64_t row, int64_t column, int64_t depth, Matrix<Real> a,
+                    Matrix<Real> b, Matrix<Real> c, const Addend<Real>& addend) {
+  if constexpr (rows > 1) {
+    if (tile_rows < rows)
+      return multiply_tiles<Real, rows - 1, vectors>(tile_rows, tile_vectors, row, column, depth, a, b, c, addend);
+  }
+  if constexpr (vectors > 1) {
+    if (tile_vectors < vectors)
+      return multiply_tiles<Real, rows, vectors - 1>(tile_rows, tile_vectors, row, column, depth, a, b, c, addend);
+  }
+  multiply_tile<Real, rows, vectors>(row, column, depth, a, b, c, addend);
+}
+
+// The size of part `index` of `parts` nearly equal ones.
+VIL_MM_INLINE int64_t part_begin(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
+
+// c = addend + a b, for `rows` x `columns` of c. Columns of b and c are read and written up to the next whole vector.
+// Long sums are made of shorter ones, which keeps their rounding errors small.
+template <typename Real>
+void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
+              Addend<Real> addend = {}) {
+  constexpr int lanes = kLanes<Real>;
+  const int64_t vectors = (columns + lanes - 1) / lanes;
+  const int64_t column_tiles = (vectors + kTileVectors - 1) / kTileVectors;
+  const int64_t row_tiles = (rows + kTileRows - 1) / kTileRows;
+  const int64_t sums = (depth + kMaxDepth - 1) / kMaxDepth;
+  for (int64_t sum = 0; sum < sums; ++sum) {
+    const int64_t begin = part_begin(depth, sums, sum), length = part_begin(depth, sums, sum + 1) - begin;
+    const Matrix<Real> left = {a.data + begin * a.column_stride, a.row_stride, a.column_stride};
+    const Matrix<Real> right = {b.row(begin), b.row_stride};
+    for (int64_t column_tile = 0; column_tile < column_tiles; ++column_tile) {
+      const int64_t vector = part_begin(vectors, column_tiles, column_tile);
+      const int tile_vectors = part_begin(vectors, column_tiles, column_tile + 1) - vector;
+      for (int64_t row_tile = 0; row_tile < row_tiles; ++row_tile) {
+        const int64_t row = part_begin(rows, row_tiles, row_tile);
+        const int tile_rows = part_begin(rows, row_tiles, row_tile + 1) - row;
+        multiply_tiles<Real, kTileRows, kTileVectors>(tile_rows, tile_vectors, row, vector * lanes, length, left, right,
+                                                      c, addend);
+      }
+    }
+    addend = {c.data, c.row_stride};
+  }
+}
+
+// Element i of the two vectors in a row, for each lane.
+template <typename Real>
+VIL_MM_INLINE Vector<Real> shuffle(Vector<Real> first, Vector<Real> second,
+                                   Vector<typename Exponential<Real>::Integer> lanes) {
+#if defined(__clang__)
+  Vector<Real> result;
+  for (int i = 0; i < kLanes<Real>; ++i)
+    result[i] = lanes[i] < kLanes<Real> ? first[lanes[i]] : second[lanes[i] - kLanes<Real>];
+  return result;
+#else
+  return __builtin_shuffle(first, second, lanes);
+#endif
+}
+
+// Turn a square of whole vectors: in step `distance`, rows so far apart swap the lanes so far apart.
+template <typename Real, int distance = 1>
+VIL_MM_INLINE void transpose_square(Vector<Real>* rows) {
+  constexpr int lanes = kLanes<Real>;
+  if constexpr (distance < lanes) {
+    Vector<typename Exponential<Real>::Integer> even, odd;
+    for (int lane = 0; lane < lanes; ++lane) {
+      even[lane] = lane & distance ? lanes + lane - distance : lane;
+      odd[lane] = lane & distance ? lanes + lane : lane + distance;
+    }
+    for (int i = 0; i < lanes; ++i) {
+      if (i & distance) continue;
+      const Vector<Real> first = rows[i], second = rows[i + distance];
+      rows[i] = shuffle<Real>(first, second, even);
+      rows[i + distance] = shuffle<Real>(first, second, odd);
+    }
+    transpose_square<Real, 2 * distance>(rows);
+  }
+}
+
+// target[j][i] = source[i][j]. Both are read and written up to whole vectors in rows and columns.
+template <typename Real>
+void transpose(int64_t rows, int64_t columns, Matrix<Real> source, Matrix<Real> target) {
+  constexpr int lanes = kLanes<Real>;
+  Vector<Real> square[lanes];
+  for (int64_t row = 0; row < rows; row += lanes) {
+    for (int64_t column = 0; column < columns; column += lanes) {
+      for (int i = 0; i < lanes; ++i) square[i] = load(source.row(row + i) + column);
+      transpose_square<Real>(square);
+      for (int i = 0; i < lanes; ++i) store(target.row(column + i) + row, square[i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vil_mm

@@ -1,0 +1,285 @@
+// The keys that a row of chunks attends to, packed so that every chunk finds its own in one piece.
+//
+// A strip holds one rectangle of the neighborhoods of several chunks side by side, column by column: key (column, row)
+// is at column * rows + row. So the keys of one chunk lie in a row, off-grid ones are left out, and nothing need be
+// masked.
+#pragma once
+
+#include <c10/core/impl/alloc_cpu.h>
+
+#include "kernels.h"
+#include "matmul.h"
+
+namespace vil_mm {
+namespace {
+
+// Memory of zeros, freed with its owner.
+template <typename Real>
+class Buffer {
+ public:
+  explicit Buffer(int64_t count)
+      : bytes_(count * sizeof(Real)), data_(static_cast<Real*>(c10::alloc_cpu(bytes_ ? bytes_ : 1))) {
+    clear();
+  }
+  ~Buffer() { c10::free_cpu(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  void clear() { __builtin_memset(data_, 0, bytes_); }
+  Real* data() const { return data_; }
+
+ private:
+  size_t bytes_;
+  Real* data_;
+};
+
+// Rows that can be read and written in whole vectors, from any element on.
+template <typename Real>
+class PaddedMatrix {
+ public:
+  PaddedMatrix(int64_t rows, int64_t columns)
+      : stride_(round_up(columns, kLanes<Real>)), buffer_(round_up(rows, kLanes<Real>) * stride_ + kLanes<Real>) {}
+
+  void clear() { buffer_.clear(); }
+  operator Matrix<Real>() const { return {buffer_.data(), stride_}; }
+  Matrix<Real> from(int64_t row, int64_t column) const { return {buffer_.data() + row * stride_ + column, stride_}; }
+
+ private:
+  int64_t stride_;
+  Buffer<Real> buffer_;
+};
+
+// Keys and values as (keys, d) and turned to (d, keys); their gradients in the backward alone.
+template <typename Real>
+struct PackedTokens {
+  PaddedMatrix<Real> k_rows, v_rows, k_columns, v_columns, grad_k, grad_v;
+
+  PackedTokens(int64_t keys, int64_t width, bool backward)
+      : k_rows(keys, width),
+        v_rows(keys, width),
+        k_columns(width, keys),
+        v_columns(backward ? width : 0, keys),
+        grad_k(backward ? keys : 0, width),
+        grad_v(backward ? keys : 0, width) {}
+
+  // After the rows are written.
+  void turn(int64_t keys, int64_t width, bool backward) {
+    transpose<Real>(keys, width, k_rows.from(0, 0), k_columns);
+    if (!backward) return;
+    transpose<Real>(keys, width, v_rows.from(0, 0), v_columns);
+    grad_k.clear();
+    grad_v.clear();
+  }
+};
+
+// Keys of a chunk that lie in a row.
+template <typename Real>
+struct Part {
+  int64_t count;   // keys
+  int64_t offset;  // of their first column in the matrix of scores
+  Matrix<Real> k_rows, v_rows, k_columns, v_columns, grad_k, grad_v;
+  Matrix<Real> bias, grad_bias;  // a row per query of the group, or one for all (row_stride 0), or null
+  bool is_global = false;
+};
+
+// One rectangle of the neighborhoods of a row of chunks.
+template <typename T>
+class Strip {
+  using Real = ComputeType<T>;
+
+ public:
+  Strip(const Inputs<T>& inputs, int index, int max_chunks, int max_queries, bool backward)
+      : inputs_(inputs),
+        problem_(inputs.problem),
+        offsets_(rectangle(problem_.neighbors, index)),
+        backward_(backward),
+        has_bias_(inputs.bias_table || problem_.mask == Mask::kExact),
+        side_(bias_side(problem_.window)),
+        packed_(max_keys(problem_, index, max_chunks), problem_.head_width, backward),
+        table_(has_bias_ ? side_ * side_ : 0),
+        bias_(has_bias_ ? max_queries : 0, places(problem_, index)),
+        grad_bias_(backward && inputs.bias_table ? max_queries : 0, places(problem_, index)) {}
+
+  // The most keys that `chunks` chunks side by side attend to.
+  static int64_t max_keys(const Problem& problem, int index, int chunks) {
+    const ChunkOffsets offsets = rectangle(problem.neighbors, index);
+    const Axis columns = problem.columns();
+    const int64_t reach = int64_t(offsets.column_end - offsets.column_begin + chunks - 1) * columns.window;
+    return max_rows(problem, offsets) * (columns.cyclic ? reach : smaller<int64_t>(reach, columns.length));
+  }
+
+  // Places for the keys of one chunk: off-grid columns have theirs, off-grid rows have not.
+  static int64_t places(const Problem& problem, int index) {
+    const ChunkOffsets offsets = rectangle(problem.neighbors, index);
+    return max_rows(problem, offsets) * (offsets.column_end - offsets.column_begin) * problem.window;
+  }
+
+  // Turn to a row of chunks, and to a group of places of queries in a chunk.
+  void set_row(int64_t batch, int64_t head, int chunk_row, int first_query, int queries) {
+    const int shift = (chunk_row - chunk_row_) * problem_.window;
+    const AxisKeys before = {rows_.begin + shift, rows_.count, rows_.gap_begin + shift, rows_.gap};
+    const bool same_queries = head == table_head_ && first_query == first_query_ && queries == queries_;
+    batch_ = batch, head_ = head, chunk_row_ = chunk_row, first_query_ = first_query, queries_ = queries;
+    rows_ = axis_keys(problem_.rows(), chunk_row + offsets_.row_begin, chunk_row + offsets_.row_end);
+    if (backward_ && inputs_.bias_table) grad_bias_.clear();
+    const bool same_keys = before.begin == rows_.begin && before.count == rows_.count && before.gap == rows_.gap &&
+                           before.gap_begin == rows_.gap_begin;
+    // most rows of chunks see their keys alike
+    if (has_bias_ && !(same_queries && same_keys)) fill_bias();
+  }
+
+  // Turn to the chunks [begin, end) of the row.
+  void set_chunks(int begin, int end) {
+    columns_ = axis_keys(problem_.columns(), begin + offsets_.column_begin, end - 1 + offsets_.column_end);
+    const int width = problem_.head_width;
+    const Matrix<Real> k_rows = packed_.k_rows, v_rows = packed_.v_rows;
+    for_each_key([&](int64_t key, int64_t token) {
+      if (token < 0) {
+        __builtin_memset(k_rows.row(key), 0, width * sizeof(Real));
+        __builtin_memset(v_rows.row(key), 0, width * sizeof(Real));
+      } else {
+        const T* k = inputs_.k.at(batch_, head_, problem_.num_global + token);
+        const T* v = inputs_.v.at(batch_, head_, problem_.num_global + token);
+        for (int i = 0; i < width; i += 64 / sizeof(T)) {
+          __builtin_prefetch(k + 8 * inputs_.k.token_stride + i);
+          __builtin_prefetch(v + 8 * inputs_.v.token_stride + i);
+        }
+        load_row<Real>(k_rows.row(key), k, width, 1);
+        load_row<Real>(v_rows.row(key), v, width, 1);
+      }
+    });
+    packed_.turn(int64_t(columns_.count) * rows_.count, width, backward_);
+  }
+
+  // Append the keys of a chunk: two parts where hidden padding lies between.
+  int parts_of(int chunk, Part<Real>* parts) const {
+    const int begin_chunk = chunk + offsets_.column_begin;
+    const AxisKeys keys = axis_keys(problem_.columns(), begin_chunk, chunk + offsets_.column_end);
+    const int before_gap = keys.gap ? smaller(keys.count, keys.gap_begin - keys.begin) : keys.count;
+    const int counts[] = {before_gap, keys.count - before_gap};
+    int number = 0, done = 0;
+    for (const int count : counts) {
+      if (count <= 0 || !rows_.count) continue;
+      const int column = keys.coordinate(done);
+      const int64_t key = int64_t(columns_.index(column)) * rows_.count;
+      const int64_t place = int64_t(column - begin_chunk * problem_.window) * rows_.count;
+      Part<Real>& part = parts[number++];
+      part = {int64_t(count) * rows_.count, 0, packed_.k_rows.from(key, 0), packed_.v_rows.from(key, 0)};
+      part.k_columns = packed_.k_columns.from(0, key);
+      if (backward_) {
+        part.v_columns = packed_.v_columns.from(0, key);
+        part.grad_k = packed_.grad_k.from(key, 0);
+        part.grad_v = packed_.grad_v.from(key, 0);
+      }
+      if (has_bias_) part.bias = bias_.from(0, place);
+      if (backward_ && inputs_.bias_table) part.grad_bias = grad_bias_.from(0, place);
+      done += count;
+    }
+    return number;
+  }
+
+  // Add the gradients of the packed keys to those of the tokens that they are copies of.
+  void add_gradients(const Tokens<Real>& grad_k, const Tokens<Real>& grad_v) const {
+    const Matrix<Real> packed_k = packed_.grad_k, packed_v = packed_.grad_v;
+    for_each_key([&](int64_t key, int64_t token) {
+      if (token < 0) return;
+      add_row<Real>(grad_k.at(batch_, head_, token), packed_k.row(key), problem_.head_width);
+      add_row<Real>(grad_v.at(batch_, head_, token), packed_v.row(key), problem_.head_width);
+    });
+  }
+
+  // Add the gradients of the group's biases to those of the table.
+  void add_table_gradient(Real* grad_table) const {
+    Buffer<Real> grad_turned(side_ * side_);
+    for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
+      add_row<Real>(grad_turned.data() + turned, grad_bias_.from(query, place).data, count);
+    });
+    for_each_turned([&](int64_t turned, int64_t index, bool) { grad_table[index] += grad_turned.data()[turned]; });
+  }
+
+ private:
+  static int64_t max_rows(const Problem& problem, const ChunkOffsets& offsets) {
+    const Axis rows = problem.rows();
+    const int64_t reach = int64_t(offsets.row_end - offsets.row_begin) * rows.window;
+    return rows.cyclic ? reach : smaller<int64_t>(reach, rows.length);
+  }
+
+  // Visit (key, token of the grid, or -1 for a key of zeros), in the order of memory.
+  template <typename Visit>
+  VIL_MM_INLINE void for_each_key(Visit visit) const {
+    const Axis columns = problem_.columns(), rows = problem_.rows();
+    for (int i = 0; i < rows_.count; ++i) {
+      const int row = rows.real(rows_.coordinate(i));
+      for (int j = 0; j < columns_.count; ++j) {
+        const int column = columns.real(columns_.coordinate(j));
+        const bool on_grid = row >= 0 && column >= 0;
+        visit(int64_t(j) * rows_.count + i, on_grid ? int64_t(row) * problem_.width + column : -1);
+      }
+    }
+  }
+
+  // The table is turned, so that a column of keys finds its biases in a row: column distances ascend, then key rows.
+  // Visit (place in the turned table, row of the table, whether the mask shows the key).
+  template <typename Visit>
+  VIL_MM_INLINE void for_each_turned(Visit visit) const {
+    const int window = problem_.window, reach = 2 * window - 1;
+    const bool exact = problem_.mask == Mask::kExact;
+    for (int columns = -reach; columns <= reach; ++columns) {
+      for (int rows = -reach; rows <= reach; ++rows) {
+        const bool seen = !exact || (within_window(rows, window) && within_window(columns, window));
+        visit((columns + reach) * side_ + reach - rows, bias_index(rows, columns, window), seen);
+      }
+    }
+  }
+
+  // Visit (place in the turned table, query of the group, place of the first key, keys) for keys of a column in a row.
+  template <typename Visit>
+  VIL_MM_INLINE void for_each_run(Visit visit) const {
+    const int window = problem_.window, columns = (offsets_.column_end - offsets_.column_begin) * window;
+    const int before_gap = smaller(larger(rows_.gap_begin - rows_.begin, 0), rows_.count);
+    const int counts[] = {before_gap, rows_.count - before_gap};
+    for (int query = 0; query < queries_; ++query) {
+      const int query_row = chunk_row_ * window + (first_query_ + query) / window;
+      const int query_column = (first_query_ + query) % window - offsets_.column_begin * window;
+      for (int column = 0; column < columns; ++column) {
+        int done = 0;
+        for (const int count : counts) {
+          if (!count) continue;
+          const int64_t turned = (query_column - column + 2 * window - 1) * side_ + 2 * window - 1;
+          visit(turned + rows_.coordinate(done) - query_row, query, int64_t(column) * rows_.count + done, count);
+          done += count;
+        }
+      }
+    }
+  }
+
+  // The bias of each query of the group to each place of the rectangle; -inf hides a key.
+  void fill_bias() {
+    if (table_head_ != head_) {
+      const Real* table = inputs_.bias_table ? inputs_.bias_table + head_ * side_ * side_ : nullptr;
+      for_each_turned([&](int64_t turned, int64_t index, bool seen) {
+        const Real value = table ? table[index] : 0;
+        table_.data()[turned] = seen ? value : -Real(__builtin_inf());
+      });
+      table_head_ = head_;
+    }
+    for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
+      copy_row<Real>(bias_.from(query, place).data, table_.data() + turned, count);
+    });
+  }
+
+  const Inputs<T>& inputs_;
+  const Problem& problem_;
+  const ChunkOffsets offsets_;
+  const bool backward_, has_bias_;
+  const int64_t side_;
+  PackedTokens<Real> packed_;
+  Buffer<Real> table_;  // of table_head_, turned
+  PaddedMatrix<Real> bias_, grad_bias_;
+  int64_t table_head_ = -1, batch_ = 0, head_ = 0;
+  int chunk_row_ = 0, first_query_ = 0, queries_ = 0;
+  AxisKeys rows_{}, columns_{};
+};
+
+}  // namespace
+}  // namespace vil_mm

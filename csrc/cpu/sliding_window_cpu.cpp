@@ -1,0 +1,140 @@
+// The binding of the CPU kernels: checks, allocates, cuts the work into tasks and hands them to the threads.
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/library.h>
+
+#include <numeric>
+#include <vector>
+
+#include "../checks.h"
+#include "kernels.h"
+
+namespace vil_mm {
+namespace {
+
+// Runs a kernel of the best instruction set that PyTorch sees; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
+template <typename Arguments>
+using Kernel = void (*)(const Arguments&, const int64_t*, int64_t);
+
+template <typename Arguments>
+Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arguments> avx2,
+                         [[maybe_unused]] Kernel<Arguments> avx512) {
+#if defined(__x86_64__)
+  const std::string capability = at::get_cpu_capability();
+  if (capability == "AVX512") return avx512;
+  if (capability == "AVX2") return avx2;
+#endif
+  return portable;
+}
+
+template <typename Arguments>
+void run(Kernel<Arguments> kernel, const Arguments& arguments, const std::vector<int64_t>& tasks) {
+  at::parallel_for(0, tasks.size(), 1,
+                   [&](int64_t begin, int64_t end) { kernel(arguments, tasks.data() + begin, end - begin); });
+}
+
+std::vector<int64_t> all_tasks(const Problem& problem) {
+  std::vector<int64_t> tasks(problem.batch * problem.heads * problem.rows().chunks());
+  std::iota(tasks.begin(), tasks.end(), 0);
+  return tasks;
+}
+
+// Rounds of tasks that share no keys with one another: chunk rows at least three apart, also round the grid. The order
+// in which a key's gradient is added up is the same with any number of threads.
+std::vector<std::vector<int64_t>> rounds_of_tasks(const Problem& problem) {
+  const int64_t chunk_rows = problem.rows().chunks(), whole = chunk_rows - chunk_rows % 3;
+  std::vector<std::vector<int64_t>> rounds(5);
+  for (const int64_t task : all_tasks(problem)) {
+    const int64_t row = task % chunk_rows;
+    rounds[row < whole ? row % 3 : 3 + row - whole].push_back(task);
+  }
+  return rounds;
+}
+
+std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                           const std::optional<at::Tensor>& bias_table,
+                                           const std::optional<at::Tensor>& global_bias, int64_t height, int64_t width,
+                                           int64_t window_size, int64_t num_global_tokens, std::string_view mask,
+                                           int64_t neighbors, double scale) {
+  const Problem problem = check_arguments(q, k, v, bias_table, global_bias, height, width, window_size,
+                                          num_global_tokens, mask, neighbors, scale);
+  const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
+  const at::Tensor out = empty_tokens(q, q.scalar_type());
+  const at::Tensor lse = at::empty({problem.batch, problem.heads, height * width}, q.options().dtype(at::kDouble));
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, q.scalar_type(), "sliding_window_attention_forward", [&] {
+    using Real = ComputeType<scalar_t>;
+    const auto real = c10::CppTypeToScalarType<Real>::value;
+    const auto table = pack_table(bias_table, real), globals = pack_global_bias(global_bias, real);
+    const Forward<scalar_t> arguments = {
+        {problem, read_tokens<scalar_t>(queries), read_tokens<scalar_t>(keys), read_tokens<scalar_t>(values),
+         data_or_null<Real>(table), data_or_null<Real>(globals)},
+        write_tokens<scalar_t>(out),
+        lse.mutable_data_ptr<double>()};
+    run<Forward<scalar_t>>(choose<Forward<scalar_t>>(portable::forward, avx2::forward, avx512::forward), arguments,
+                           all_tasks(problem));
+  });
+  return {out, lse};
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
+    const at::Tensor& grad_out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+    const at::Tensor& lse, const std::optional<at::Tensor>& bias_table, const std::optional<at::Tensor>& global_bias,
+    int64_t height, int64_t width, int64_t window_size, int64_t num_global_tokens, std::string_view mask,
+    int64_t neighbors, double scale) {
+  const Problem problem = check_arguments(q, k, v, bias_table, global_bias, height, width, window_size,
+                                          num_global_tokens, mask, neighbors, scale);
+  check_tokens("grad_out", grad_out, q.sizes(), q);
+  check_tokens("out", out, q.sizes(), q);
+  check_tensor("lse", lse, q.sizes().slice(0, 3), q);
+  const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
+  const auto grad_outputs = with_unit_stride(grad_out);
+  const auto log_sums = lse.to(at::kDouble).contiguous();
+  const int64_t grid = height * width, side = bias_side(problem.window), rows = problem.rows().chunks();
+  const at::Tensor grad_q = empty_tokens(q, q.scalar_type());
+  at::Tensor grad_k, grad_v, grad_table = at::empty({0}, q.options()), grad_global_bias = at::empty({0}, q.options());
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, q.scalar_type(), "sliding_window_attention_backward", [&] {
+    using Real = ComputeType<scalar_t>;
+    const auto real = c10::CppTypeToScalarType<Real>::value;
+    const auto options = q.options().dtype(real);
+    const auto table = pack_table(bias_table, real), globals = pack_global_bias(global_bias, real);
+    grad_k = empty_tokens(k, real).zero_(), grad_v = empty_tokens(v, real).zero_();
+    const auto parts = [&](at::IntArrayRef shape) {
+      std::vector<int64_t> sizes = {problem.batch, problem.heads, rows};
+      sizes.insert(sizes.end(), shape.begin(), shape.end());
+      return at::empty(sizes, options);
+    };
+    const auto k_parts = parts({num_global_tokens, problem.head_width}), v_parts = at::empty_like(k_parts);
+    const auto table_parts = parts({bias_table ? side * side : 0});
+    const auto global_bias_parts = parts({global_bias ? num_global_tokens : 0});
+    const Backward<scalar_t> arguments = {
+        {problem, read_tokens<scalar_t>(queries), read_tokens<scalar_t>(keys), read_tokens<scalar_t>(values),
+         data_or_null<Real>(table), data_or_null<Real>(globals)},
+        read_tokens<scalar_t>(grad_outputs),
+        log_sums.const_data_ptr<double>(),
+        write_tokens<scalar_t>(grad_q),
+        write_tokens<Real>(grad_k.narrow(2, num_global_tokens, grid)),
+        write_tokens<Real>(grad_v.narrow(2, num_global_tokens, grid)),
+        k_parts.template mutable_data_ptr<Real>(),
+        v_parts.template mutable_data_ptr<Real>(),
+        bias_table ? table_parts.template mutable_data_ptr<Real>() : nullptr,
+        global_bias ? global_bias_parts.template mutable_data_ptr<Real>() : nullptr};
+    for (const auto& tasks : rounds_of_tasks(problem))
+      run<Backward<scalar_t>>(choose<Backward<scalar_t>>(portable::backward, avx2::backward, avx512::backward),
+                              arguments, tasks);
+    grad_k.narrow(2, 0, num_global_tokens).copy_(k_parts.sum(2));
+    grad_v.narrow(2, 0, num_global_tokens).copy_(v_parts.sum(2));
+    if (bias_table) grad_table = table_parts.sum({0, 2}).t().to(bias_table->scalar_type()).contiguous();
+    if (global_bias) grad_global_bias = global_bias_parts.sum({0, 2}).to(global_bias->scalar_type());
+  });
+  return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type()), grad_table, grad_global_bias};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(vil_mm, CPU, m) {
+  m.impl("sliding_window_attention_forward", &forward);
+  m.impl("sliding_window_attention_backward", &backward);
+}
+
+}  // namespace vil_mm

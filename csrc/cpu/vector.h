@@ -1,0 +1,199 @@
+// Vectors of the instruction set that is being compiled for: VIL_MM_VECTOR_BYTES long. Not for inclusion elsewhere.
+//
+// Nothing here may call a function of the standard library that is compiled into this file: the linker might keep that
+// copy, of an instruction set that the machine lacks, for the whole program.
+#pragma once
+
+#define VIL_MM_INLINE inline __attribute__((always_inline))
+
+namespace vil_mm {
+namespace {
+
+template <typename T>
+constexpr int kLanes = VIL_MM_VECTOR_BYTES / sizeof(T);
+
+template <typename T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(VIL_MM_VECTOR_BYTES)));
+};
+template <typename T>
+using Vector = typename VectorOf<T>::type;
+
+template <typename T>
+VIL_MM_INLINE Vector<T> load(const T* source) {
+  Vector<T> value;
+  __builtin_memcpy(&value, source, sizeof(value));
+  return value;
+}
+
+template <typename T>
+VIL_MM_INLINE void store(T* target, Vector<T> value) {
+  __builtin_memcpy(target, &value, sizeof(value));
+}
+
+template <typename T>
+VIL_MM_INLINE Vector<T> broadcast(T value) {
+  return value - Vector<T>{};
+}
+
+template <typename T>
+VIL_MM_INLINE T smaller(T a, T b) {
+  return a < b ? a : b;
+}
+template <typename T>
+VIL_MM_INLINE T larger(T a, T b) {
+  return a > b ? a : b;
+}
+VIL_MM_INLINE int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Loads of a storage type into the type of the computation, a whole vector of it.
+
+VIL_MM_INLINE Vector<float> load_as(const float* source, float) { return load(source); }
+VIL_MM_INLINE Vector<double> load_as(const double* source, double) { return load(source); }
+
+typedef uint16_t ShortVector __attribute__((vector_size(VIL_MM_VECTOR_BYTES / 2)));
+typedef uint32_t WordVector __attribute__((vector_size(VIL_MM_VECTOR_BYTES)));
+
+VIL_MM_INLINE Vector<float> load_as(const c10::BFloat16* source, float) {
+  ShortVector bits;
+  __builtin_memcpy(&bits, source, sizeof(bits));
+  return (Vector<float>)(__builtin_convertvector(bits, WordVector) << 16);
+}
+
+VIL_MM_INLINE void store_as(float* target, Vector<float> value) { store(target, value); }
+VIL_MM_INLINE void store_as(double* target, Vector<double> value) { store(target, value); }
+
+VIL_MM_INLINE void store_as(c10::BFloat16* target, Vector<float> value) {
+  const WordVector bits = (WordVector)value;
+  const WordVector rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest, ties to even
+  const WordVector quiet = (bits >> 16) | 0x40;
+  const WordVector result = value == value ? rounded : quiet;
+  const ShortVector shorts = __builtin_convertvector(result, ShortVector);
+  __builtin_memcpy(target, &shorts, sizeof(shorts));
+}
+
+VIL_MM_INLINE Vector<float> load_as(const c10::Half* source, float) {
+#if VIL_MM_VECTOR_BYTES == 64
+  return (Vector<float>)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)source));
+#elif VIL_MM_VECTOR_BYTES == 32
+  return (Vector<float>)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)source));
+#else
+  Vector<float> value;
+  for (int i = 0; i < kLanes<float>; ++i) value[i] = source[i];
+  return value;
+#endif
+}
+
+VIL_MM_INLINE void store_as(c10::Half* target, Vector<float> value) {
+#if VIL_MM_VECTOR_BYTES == 64
+  _mm256_storeu_si256((__m256i*)target, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
+#elif VIL_MM_VECTOR_BYTES == 32
+  _mm_storeu_si128((__m128i*)target, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < kLanes<float>; ++i) target[i] = value[i];
+#endif
+}
+
+// target[i] = factor * source[i], zeros up to the next whole vector.
+template <typename Real, typename T>
+VIL_MM_INLINE void load_row(Real* target, const T* source, int count, Real factor) {
+  int i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, factor * load_as(source + i, Real()));
+  if (i == count) return;
+  T rest[kLanes<Real>];
+  __builtin_memset(rest, 0, sizeof(rest));
+  __builtin_memcpy(rest, source + i, (count - i) * sizeof(T));
+  store(target + i, factor * load_as(rest, Real()));
+}
+
+// target[i] = factor * source[i], where the source may be read up to the next whole vector.
+template <typename Real, typename T>
+VIL_MM_INLINE void store_row(T* target, const Real* source, int count, Real factor) {
+  int i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store_as(target + i, factor * load(source + i));
+  if (i == count) return;
+  T rest[kLanes<Real>];
+  store_as(rest, factor * load(source + i));
+  __builtin_memcpy(target + i, rest, (count - i) * sizeof(T));
+}
+
+template <typename Real>
+VIL_MM_INLINE void copy_row(Real* target, const Real* source, int count) {
+  int i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, load(source + i));
+  for (; i < count; ++i) target[i] = source[i];
+}
+
+template <typename Real>
+VIL_MM_INLINE void add_row(Real* target, const Real* source, int count) {
+  int i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, load(target + i) + load(source + i));
+  for (; i < count; ++i) target[i] += source[i];
+}
+
+template <typename Real>
+VIL_MM_INLINE Real sum_lanes(Vector<Real> value) {
+  Real sum = 0;
+  for (int i = 0; i < kLanes<Real>; ++i) sum += value[i];
+  return sum;
+}
+
+template <typename Real>
+VIL_MM_INLINE Real largest_lane(Vector<Real> value) {
+  Real result = value[0];
+  for (int i = 1; i < kLanes<Real>; ++i) result = larger(result, value[i]);
+  return result;
+}
+
+// e^x: x is split into a multiple of ln(2) and a rest of at most half of it, whose Taylor series is cut where it
+// reaches rounding. Results below the smallest normal number are 0; NaN stays NaN.
+template <typename Real>
+struct Exponential;
+
+template <>
+struct Exponential<float> {
+  using Integer = int32_t;
+  static constexpr float kRound = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
+  // ln(2) in two pieces, the first so short that its multiples are exact
+  static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+  static constexpr float kLowest = -87.33654f;
+  static constexpr int kMantissaBits = 23, kExponentBias = 127, kTerms = 8;
+};
+template <>
+struct Exponential<double> {
+  using Integer = int64_t;
+  static constexpr double kRound = 6755399441055744.;  // 1.5 * 2^52
+  static constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
+  static constexpr double kLowest = -708.39641853226408;
+  static constexpr int kMantissaBits = 52, kExponentBias = 1023, kTerms = 14;
+};
+
+constexpr double inverse_factorial(int n) { return n == 0 ? 1 : inverse_factorial(n - 1) / n; }
+
+template <typename Real, int n = 0>
+VIL_MM_INLINE Vector<Real> taylor_sum(Vector<Real> x) {
+  constexpr Real coefficient = inverse_factorial(n);
+  if constexpr (n + 1 == Exponential<Real>::kTerms) {
+    return broadcast(coefficient);
+  } else {
+    return taylor_sum<Real, n + 1>(x) * x + coefficient;
+  }
+}
+
+template <typename Real>
+VIL_MM_INLINE Vector<Real> exp(Vector<Real> x) {
+  using Traits = Exponential<Real>;
+  typedef Vector<typename Traits::Integer> Integers;
+  constexpr Real inverse_ln2 = 1.44269504088896340736;
+  const Vector<Real> clamped = x < Traits::kLowest ? broadcast(Traits::kLowest) : x;
+  const Vector<Real> shifted = clamped * inverse_ln2 + Traits::kRound;
+  const Vector<Real> multiple = shifted - Traits::kRound;
+  const Vector<Real> rest = clamped - multiple * Traits::kLn2High - multiple * Traits::kLn2Low;
+  const Integers exponent = (Integers)shifted - (Integers)broadcast(Traits::kRound) + Traits::kExponentBias;
+  const Vector<Real> power = (Vector<Real>)(exponent << Traits::kMantissaBits);
+  const Vector<Real> result = taylor_sum<Real>(rest) * power;
+  return x < Traits::kLowest ? Vector<Real>{} : result;
+}
+
+}  // namespace
+}  // namespace vil_mm

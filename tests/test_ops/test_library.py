@@ -1,0 +1,245 @@
+"""The compiled op among PyTorch's tools: compile, export, checkpointing, DDP, autocast, FLOP counts."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.conftest import run_tool
+from tests.test_ops.cases import DEVICES, MODES, attend, backend_parameters, make
+from vil_mm.ops import _library, sliding_window_attention
+
+COMPILED = backend_parameters('cpu', 'cuda')
+
+
+class Attend(nn.Module):
+    """The op with parameters of its own, on one product of queries, keys and values."""
+
+    def __init__(self, backend, window_size=3, heads=2, width=8, **settings):
+        super().__init__()
+        self.qkv = nn.Linear(heads * width, 3 * heads * width)
+        self.bias_table = nn.Parameter(torch.randn((4 * window_size - 1) ** 2, heads))
+        self.global_bias = nn.Parameter(torch.randn(heads, 1))
+        self.settings = dict(window_size=window_size, num_global_tokens=1, backend=backend, **settings)
+        self.heads = heads
+        self.to(DEVICES[backend])
+
+    def forward(self, x, hw_shape):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        biases = dict(bias_table=self.bias_table, global_bias=self.global_bias)
+        local = sliding_window_attention(q[:, :, 1:], k, v, hw_shape, **biases, **self.settings)
+        return local.transpose(1, 2).flatten(2)
+
+
+def tokens(hw_shape, backend, batch=2):
+    return torch.randn(batch, 1 + hw_shape[0] * hw_shape[1], 16, device=DEVICES[backend])
+
+
+def gradients(module, output):
+    return torch.autograd.grad(output.square().sum(), list(module.parameters()))
+
+
+SAMPLES = [
+    *itertools.product(MODES, [True], [1]),
+    (('block', 'all'), False, 0),
+    (('exact', 'all'), False, 1),
+    (('cyclic', 'all'), True, 0),
+    (('block', 3), False, 4),
+]
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+@pytest.mark.parametrize('mode, bias, num_global_tokens', SAMPLES)
+def test_opcheck(mode, bias, num_global_tokens, backend):
+    mask, neighbors = mode
+    q, k, v, biases = make((5, 7), 3, num_global_tokens, bias, dtype=torch.float32)
+    tensors = [None if x is None else x.to(DEVICES[backend]).requires_grad_() for x in (q, k, v, *biases.values())]
+    settings = (5, 7, 3, num_global_tokens, mask, {'all': 0, 'self': -1}.get(neighbors, neighbors), 0.5)
+    torch.library.opcheck(torch.ops.vil_mm.sliding_window_attention_forward.default, (*tensors, *settings))
+    tensors = [None if x is None else x.detach() for x in tensors]
+    out, lse = torch.ops.vil_mm.sliding_window_attention_forward(*tensors, *settings)
+    arguments = (torch.randn_like(out), *tensors[:3], out, lse, *tensors[3:], *settings)
+    torch.library.opcheck(torch.ops.vil_mm.sliding_window_attention_backward.default, arguments)
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+def test_compile_with_dynamic_shapes(backend):
+    module = Attend(backend)
+    compiled = torch.compile(module, fullgraph=True, dynamic=True)
+    for batch, hw_shape in [(2, (5, 6)), (1, (4, 7)), (3, (9, 8))]:
+        x = tokens(hw_shape, backend, batch)
+        expected, output = module(x, hw_shape), compiled(x, hw_shape)
+        torch.testing.assert_close(output, expected)
+        torch.testing.assert_close(gradients(module, output), gradients(module, expected))
+
+
+@pytest.mark.parametrize('backend', [*COMPILED, *backend_parameters('reference')])
+def test_export(backend):
+    module = Attend(backend).eval()
+    batch = torch.export.Dim('batch', min=1, max=64)
+    program = torch.export.export(module, (tokens((5, 6), backend), (5, 6)), dynamic_shapes=({0: batch}, (None, None)))
+    for size in (1, 2, 7):
+        x = tokens((5, 6), backend, size)
+        torch.testing.assert_close(program.module()(x, (5, 6)), module(x, (5, 6)))
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+@pytest.mark.parametrize('use_reentrant', [False, True])
+def test_checkpointing(use_reentrant, backend):
+    module = Attend(backend)
+    x = tokens((5, 6), backend).requires_grad_()
+    plain = torch.autograd.grad(module(x, (5, 6)).square().sum(), x)
+    if use_reentrant:
+        output = checkpoint(module, x, (5, 6), use_reentrant=True)
+        output.square().sum().backward()
+        saved = (x.grad,)
+    else:
+        saved = torch.autograd.grad(checkpoint(module, x, (5, 6), use_reentrant=False).square().sum(), x)
+    assert torch.equal(plain[0], saved[0])
+
+
+DDP = """
+import torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tests.test_ops.test_library import Attend, gradients
+
+dist.init_process_group('gloo')
+torch.manual_seed(0)
+module = Attend('cpu').double()
+x = torch.randn(4, 31, 16, dtype=torch.float64)
+expected = gradients(module, module(x, (5, 6)))
+part = x.chunk(2)[dist.get_rank()]
+parallel = DistributedDataParallel(module)
+parallel(part, (5, 6)).square().sum().backward()
+for parameter, gradient in zip(module.parameters(), expected):
+    torch.testing.assert_close(2 * parameter.grad, gradient)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_two_processes(backend, tmp_path):
+    (tmp_path / 'ddp.py').write_text(DDP)
+    run_tool(
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc-per-node=2',
+        tmp_path / 'ddp.py',
+        env={'PYTHONPATH': '.'},
+    )
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+def test_autocast(backend):
+    q, k, v, biases = make((5, 6), 3, 1, dtype=torch.float32)
+    inputs = [x.to(DEVICES[backend]) for x in (q, k, v)]
+    settings = dict(hw_shape=(5, 6), window_size=3, num_global_tokens=1, backend=backend)
+    settings |= {name: x.to(DEVICES[backend]) for name, x in biases.items()}
+    with torch.autocast(DEVICES[backend], torch.bfloat16):
+        output = sliding_window_attention(*inputs, **settings)
+    # the biases keep their precision
+    assert torch.equal(output, sliding_window_attention(*(x.bfloat16() for x in inputs), **settings))
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+@pytest.mark.parametrize('neighbors, keys', [('all', 9 * 9 + 1), ('self', 9 + 1), (5, 2 * 9 + 1)])
+def test_flops(neighbors, keys, backend):
+    module = Attend(backend, neighbors=neighbors)
+    x = tokens((5, 6), backend)
+    with FlopCounterMode(display=False) as counter:
+        module(x, (5, 6)).sum().backward()
+    counts = {op.__name__: count for op, count in counter.get_flop_counts()['Global'].items()}
+    forward = 4 * 2 * 30 * 16 * keys  # a multiply-add counts 2, in two products, for each of N * h * w tokens
+    assert counts['sliding_window_attention_forward'] == forward
+    assert counts['sliding_window_attention_backward'] == 2.5 * forward
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+def test_second_derivative_is_refused(backend):
+    module = Attend(backend)
+    output = module(tokens((5, 6), backend), (5, 6))
+    (gradient,) = torch.autograd.grad(output.sum(), module.bias_table, create_graph=True)
+    with pytest.raises(NotImplementedError, match="backend='reference'"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+def test_direct_calls_are_checked(backend):
+    q, k, v, _ = make((5, 6), 3, dtype=torch.float32)
+    q, k, v = (x.to(DEVICES[backend]) for x in (q, k, v))
+    forward = torch.ops.vil_mm.sliding_window_attention_forward
+    for arguments, message in [
+        ((q, k, v, None, None, 5, 7, 3, 0, 'block', 0, 1.0), r'q has shape \[2, 2, 30, 4\], must be \[2, 2, 35, 4\]'),
+        ((q, k[:, :, 1:], v, None, None, 5, 6, 3, 0, 'block', 0, 1.0), 'k has shape'),
+        ((q, k, v.double(), None, None, 5, 6, 3, 0, 'block', 0, 1.0), 'v has dtype Double, must be that of q, Float'),
+        ((q, k, v, q, None, 5, 6, 3, 0, 'block', 0, 1.0), 'bias_table has shape'),
+        ((q, k, v, None, None, 5, 6, 0, 0, 'block', 0, 1.0), 'window_size=0 must be from 1'),
+        ((q, k, v, None, None, 5, 6, 3, 0, 'round', 0, 1.0), "mask='round' is not one of"),
+        ((q, k, v, None, None, 5, 6, 3, 0, 'block', 9, 1.0), 'neighbors=9 must be from -1 to 8'),
+        ((q, k, v, None, None, 5, 6, 3, 0, 'exact', 1, 1.0), "mask='exact' is defined on the whole neighborhood"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            forward(*arguments)
+
+
+@pytest.mark.parametrize('backend', COMPILED)
+def test_results_do_not_vary(backend):
+    """Bit for bit the same in every run, and on the CPU with any number of threads."""
+    q, k, v, biases = make((23, 31), 5, 2, batch=1, width=32, dtype=torch.float32)
+    arguments, grad_out = dict(q=q, k=k, v=v, **biases), torch.randn(q.shape)
+    settings = dict(hw_shape=(23, 31), window_size=5, num_global_tokens=2, mask='cyclic')
+    threads = torch.get_num_threads()
+    runs = []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        runs.append(attend(arguments, settings, backend, grad_out))
+    torch.set_num_threads(threads)
+    for run in runs[1:]:
+        assert all(torch.equal(result, run[name]) for name, result in runs[0].items())
+
+
+INSTRUCTION_SETS = """
+import torch
+from tests.test_ops.cases import check_rows, fixed_rows
+assert torch.backends.cpu.get_cpu_capability() == {expected!r}
+check_rows(fixed_rows()[::31], 'cpu')
+"""
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+@pytest.mark.parametrize('capability', ['default', 'avx2', 'avx512'])
+def test_instruction_sets(capability, backend):
+    best = ['DEFAULT', 'AVX2', 'AVX512'].index(torch.backends.cpu.get_cpu_capability())
+    if ['default', 'avx2', 'avx512'].index(capability) > best:
+        pytest.skip(f'this processor has no {capability}')
+    program = INSTRUCTION_SETS.format(expected=capability.upper())
+    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability})
+
+
+def test_load_error_is_told():
+    program = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == 'vil_mm._C' else find(name, *rest)
+import torch
+from vil_mm.ops import BACKENDS, sliding_window_attention
+q = torch.randn(1, 1, 12, 4)
+expected = sliding_window_attention(q, q, q, (3, 4), 2, backend='reference')
+assert torch.equal(sliding_window_attention(q, q, q, (3, 4), 2), expected)
+try:
+    sliding_window_attention(q, q, q, (3, 4), 2, backend='cpu')
+except ValueError as error:
+    print(error)
+"""
+    output = run_tool('-c', program).stdout
+    assert output.count('The PyTorch reference serves the sliding-window attention') == 1
+    assert "backend='cpu' cannot run: the extension vil_mm._C is not built" in output
+
+
+def test_extension_is_built():
+    """The repository's own set-up builds it, so that the tests above are not skipped unnoticed."""
+    assert _library.LOAD_ERROR is None

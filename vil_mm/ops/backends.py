@@ -1,0 +1,94 @@
+"""The implementations of the op, and the choice between them."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ._library import LOAD_ERROR, has_kernels, sliding_window_attention_compiled
+from .reference import sliding_window_attention_reference
+
+#: On which GPU the CUDA kernels last passed their tests; ``null`` if they never did.
+CUDA_RECORD = Path(__file__).with_name('cuda_tested.json')
+MAX_CUDA_WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation.
+
+    Args:
+        run (Callable): Takes the arguments of
+            :func:`vil_mm.ops.reference.sliding_window_attention_reference`.
+        unavailable (str, optional): Why it cannot run here at all.
+        off (str, optional): Why it runs only where it is named.
+        refuse (Callable, optional): Takes ``q``, and says why it cannot run on
+            such a tensor, or None.
+    """
+
+    run: Callable[..., Tensor]
+    unavailable: str | None = None
+    off: str | None = None
+    refuse: Callable[[Tensor], str | None] | None = None
+
+    def can_run(self, q: Tensor) -> tuple[bool, str]:
+        """Tell whether it can run on tensors like ``q``, and why not."""
+        reason = self.unavailable or (self.refuse(q) if self.refuse else None)
+        return reason is None, reason or ''
+
+
+def _refuse_on_cpu(q: Tensor) -> str | None:
+    return None if q.device.type == 'cpu' else f'q is on {q.device}, must be on the CPU'
+
+
+def _refuse_on_cuda(q: Tensor) -> str | None:
+    if q.device.type != 'cuda':
+        return f'q is on {q.device}, must be on a CUDA device'
+    if q.dtype == torch.float64:
+        return f'q has dtype {q.dtype}, must be float32, float16 or bfloat16'
+    if q.shape[-1] > MAX_CUDA_WIDTH:
+        return f'q has shape {tuple(q.shape)}, its head width must be at most {MAX_CUDA_WIDTH}'
+    return None
+
+
+def _why_no_cuda() -> str | None:
+    if LOAD_ERROR or has_kernels('CUDA'):
+        return LOAD_ERROR
+    return 'the extension was built without CUDA code: build it where nvcc is, or with VIL_MM_BUILD_CUDA=1'
+
+
+def _why_cuda_is_off() -> str | None:
+    if json.loads(CUDA_RECORD.read_text()) is not None:
+        return None
+    return "its kernels have not passed their tests on a GPU yet; backend='cuda' runs them"
+
+
+#: Backends by name, the fastest first.
+BACKENDS = {
+    'cuda': Backend(sliding_window_attention_compiled, _why_no_cuda(), _why_cuda_is_off(), _refuse_on_cuda),
+    'cpu': Backend(sliding_window_attention_compiled, LOAD_ERROR, None, _refuse_on_cpu),
+    'reference': Backend(sliding_window_attention_reference),
+}
+
+if LOAD_ERROR:
+    logging.getLogger('vil_mm').warning('The PyTorch reference serves the sliding-window attention: %s', LOAD_ERROR)
+
+
+def choose_backend(name: str | None, q: Tensor) -> Backend:
+    """Find the backend of that name, or the fastest one that is on and can run.
+
+    Raises:
+        ValueError: If there is no such backend, or it cannot run on ``q``.
+    """
+    if name is None:
+        return next(backend for backend in BACKENDS.values() if backend.off is None and backend.can_run(q)[0])
+    if name not in BACKENDS:
+        raise ValueError(f'backend={name!r} is not one of {list(BACKENDS)}')
+    possible, reason = BACKENDS[name].can_run(q)
+    if not possible:
+        raise ValueError(f'backend={name!r} cannot run: {reason}')
+    return BACKENDS[name]
