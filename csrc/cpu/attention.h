@@ -257,15 +257,10 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       load_row<Real>(grad_out.row(i), backward_args_.grad_out.at(this->batch_, this->head_, tokens[i]), width, 1);
     for (int p = 0; p < number; ++p)
       multiply<Real>(count, parts[p].count, width, grad_out, parts[p].v_columns, grad_scores_.from(0, parts[p].offset));
-    for (int i = 0; i < count; ++i) differentiate_softmax(parts, number, i, tokens[i]);
+    for (int i = 0; i < count; ++i) differentiate_softmax(parts, number, i, order[i], tokens[i]);
     for (int p = 0; p < number; ++p) {
       const Part<Real>& part = parts[p];
       const Matrix<Real> weights = this->scores_.from(0, part.offset), grad_scores = grad_scores_.from(0, part.offset);
-      for (int i = 0; i < count; ++i) {
-        if (part.grad_bias.data) add_row<Real>(part.grad_bias.row(order[i]), grad_scores.row(i), part.count);
-        if (part.is_global)
-          for (int j = 0; j < part.count; ++j) grad_global_bias_.data()[j] += grad_scores.row(i)[j];
-      }
       const Matrix<Real> turned_weights = {weights.data, 1, weights.row_stride};
       const Matrix<Real> turned_grad_scores = {grad_scores.data, 1, grad_scores.row_stride};
       multiply<Real>(count, width, part.count, grad_scores, part.k_rows, grad_q,
@@ -280,8 +275,8 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
                       Real(this->problem_.scale));
   }
 
-  // Turn a row of scores to weights, and of the weights' gradients to the scores'.
-  void differentiate_softmax(const Part<Real>* parts, int number, int row, int64_t token) {
+  // Turn a row of scores to weights, and of the weights' gradients to the scores', which are also the biases'.
+  void differentiate_softmax(const Part<Real>* parts, int number, int row, int place, int64_t token) {
     constexpr int lanes = kLanes<Real>;
     Real *weights = this->scores_.from(row, 0).data, *grads = grad_scores_.from(row, 0).data;
     // in two pieces, since one of them rounds too coarsely: the weights would not add up to 1
@@ -300,8 +295,18 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       }
     }
     const Real mean_grad = sum_lanes<Real>(mean);
-    const int64_t columns = parts[number - 1].offset + round_up(parts[number - 1].count, lanes);
-    for (int64_t j = 0; j < columns; j += lanes) store(grads + j, load(weights + j) * (load(grads + j) - mean_grad));
+    for (int p = 0; p < number; ++p) {
+      const Real* weight = weights + parts[p].offset;
+      Real* grad = grads + parts[p].offset;
+      Real* grad_bias = parts[p].grad_bias.data ? parts[p].grad_bias.row(place) : nullptr;
+      for (int64_t j = 0; j < parts[p].count; j += lanes) {
+        const Vector<Real> value = load(weight + j) * (load(grad + j) - mean_grad);
+        store(grad + j, value);
+        if (grad_bias) store(grad_bias + j, load(grad_bias + j) + value);  // beyond the keys it is 0
+      }
+      if (parts[p].is_global)
+        for (int64_t j = 0; j < parts[p].count; ++j) grad_global_bias_.data()[j] += grad[j];
+    }
   }
 
   void finish_span() {

@@ -34,7 +34,7 @@ struct Addend {
 };
 
 template <typename Real, int rows, int vectors>
-VIL_MM_INLINE void multiply_tile(int64_t row, int64_t column, int64_t depth, Matrix<Real> a, Matrix<Real> b,
+VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a, Matrix<Real> b,
                                  Matrix<Real> c, const Addend<Real>& addend) {
   constexpr int lanes = kLanes<Real>;
   Vector<Real> sums[rows][vectors];
@@ -42,7 +42,7 @@ VIL_MM_INLINE void multiply_tile(int64_t row, int64_t column, int64_t depth, Mat
     for (int j = 0; j < vectors; ++j) sums[i][j] = Vector<Real>{};
   const Real* a_row = a.row(row);
   const Real* b_row = b.data + column;
-  for (int64_t k = 0; k < depth; ++k, a_row += a.column_stride, b_row += b.row_stride) {
+  for (int k = 0; k < depth; ++k, a_row += a.column_stride, b_row += b.row_stride) {
     Vector<Real> right[vectors];
     for (int j = 0; j < vectors; ++j) right[j] = load(b_row + j * lanes);
     for (int i = 0; i < rows; ++i)
@@ -58,7 +58,7 @@ VIL_MM_INLINE void multiply_tile(int64_t row, int64_t column, int64_t depth, Mat
 }
 
 template <typename Real, int rows, int vectors>
-void multiply_tiles(int tile_rows, int tile_vectors, int64_t row, int64_t column, int64_t depth, Matrix<Real> a,
+void multiply_tiles(int tile_rows, int tile_vectors, int row, int column, int depth, Matrix<Real> a,
                     Matrix<Real> b, Matrix<Real> c, const Addend<Real>& addend) {
   if constexpr (rows > 1) {
     if (tile_rows < rows)
@@ -71,31 +71,34 @@ void multiply_tiles(int tile_rows, int tile_vectors, int64_t row, int64_t column
   multiply_tile<Real, rows, vectors>(row, column, depth, a, b, c, addend);
 }
 
-// The size of part `index` of `parts` nearly equal ones.
-VIL_MM_INLINE int64_t part_begin(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
+// Where part `index` of nearly equal ones begins.
+VIL_MM_INLINE int part_begin(int total, int parts, int index) {
+  return total / parts * index + smaller(total % parts, index);
+}
 
 // c = addend + a b, for `rows` x `columns` of c. Columns of b and c are read and written up to the next whole vector.
 // Long sums are made of shorter ones, which keeps their rounding errors small.
 template <typename Real>
-void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
+void multiply(int rows, int columns, int depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
               Addend<Real> addend = {}) {
   constexpr int lanes = kLanes<Real>;
-  const int64_t vectors = (columns + lanes - 1) / lanes;
-  const int64_t column_tiles = (vectors + kTileVectors - 1) / kTileVectors;
-  const int64_t row_tiles = (rows + kTileRows - 1) / kTileRows;
-  const int64_t sums = (depth + kMaxDepth - 1) / kMaxDepth;
-  for (int64_t sum = 0; sum < sums; ++sum) {
-    const int64_t begin = part_begin(depth, sums, sum), length = part_begin(depth, sums, sum + 1) - begin;
+  const int vectors = (columns + lanes - 1) / lanes;
+  const int column_tiles = (vectors + kTileVectors - 1) / kTileVectors;
+  const int row_tiles = (rows + kTileRows - 1) / kTileRows;
+  const int small_tile = rows / row_tiles, large_tiles = rows % row_tiles;
+  const int sums = (depth + kMaxDepth - 1) / kMaxDepth;
+  for (int sum = 0; sum < sums; ++sum) {
+    const int begin = part_begin(depth, sums, sum), length = part_begin(depth, sums, sum + 1) - begin;
     const Matrix<Real> left = {a.data + begin * a.column_stride, a.row_stride, a.column_stride};
     const Matrix<Real> right = {b.row(begin), b.row_stride};
-    for (int64_t column_tile = 0; column_tile < column_tiles; ++column_tile) {
-      const int64_t vector = part_begin(vectors, column_tiles, column_tile);
+    for (int column_tile = 0; column_tile < column_tiles; ++column_tile) {
+      const int vector = part_begin(vectors, column_tiles, column_tile);
       const int tile_vectors = part_begin(vectors, column_tiles, column_tile + 1) - vector;
-      for (int64_t row_tile = 0; row_tile < row_tiles; ++row_tile) {
-        const int64_t row = part_begin(rows, row_tiles, row_tile);
-        const int tile_rows = part_begin(rows, row_tiles, row_tile + 1) - row;
+      for (int row_tile = 0, row = 0; row_tile < row_tiles; ++row_tile) {
+        const int tile_rows = small_tile + (row_tile < large_tiles);
         multiply_tiles<Real, kTileRows, kTileVectors>(tile_rows, tile_vectors, row, vector * lanes, length, left, right,
                                                       c, addend);
+        row += tile_rows;
       }
     }
     addend = {c.data, c.row_stride};
