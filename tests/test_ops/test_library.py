@@ -1,6 +1,7 @@
 """The compiled op among PyTorch's tools: compile, export, checkpointing, DDP, autocast, FLOP counts."""
 
 import itertools
+import shutil
 
 import pytest
 import torch
@@ -243,3 +244,10 @@ except ValueError as error:
 def test_extension_is_built():
     """The repository's own set-up builds it, so that the tests above are not skipped unnoticed."""
     assert _library.LOAD_ERROR is None
+
+
+@pytest.mark.skipif(
+    not shutil.which('nvcc') or not torch.version.cuda, reason='there is no nvcc, or no CUDA in PyTorch'
+)
+def test_cuda_code_is_built():
+    assert _library.has_kernels('CUDA')
