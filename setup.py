@@ -83,7 +83,8 @@ class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
             if os.environ.get('VIL_MM_BUILD_CUDA') == '1':
                 raise
             warnings.warn(f'vil_mm._C was not built, the reference implementation will serve: {error}', stacklevel=1)
-            self.extensions.clear()  # so that none is looked for
+            # none is to be looked for; the distribution's own list stays, since it decides where files go
+            self.extensions = []
 
 
 commands = dict(build_py=BuildWithMimFiles)

@@ -25,7 +25,7 @@ run_with_heartbeat() {
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1
         if [ $((SECONDS - start)) -ge $next ]; then
-            printf '%s: at work for %d s; last in its log:%s\n' "$what" $((SECONDS - start)) "$(tail -n 1 "$log" | tr -s ' ')"
+            printf '%s: at work for %d s; last in its log:%s\n' "$what" $((SECONDS - start)) "$(tail -n 1 "$log" | tr -s ' ' | cut -c 1-100)"
             next=$((next + 30))
         fi
     done

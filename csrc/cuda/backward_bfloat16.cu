@@ -1,0 +1,10 @@
+#include "backward_pass.cuh"
+
+namespace vil_mm {
+namespace cuda {
+
+template size_t backward_workspace<__nv_bfloat16>(const Problem&, bool);
+template cudaError_t backward<__nv_bfloat16>(const Backward<__nv_bfloat16>&, float*, cudaStream_t);
+
+}  // namespace cuda
+}  // namespace vil_mm

@@ -1,0 +1,217 @@
+// Gradients of the keys and the values: a block has a tile of keys and runs over the queries that see them, so that the
+// scores are transposed. Of a chunk's keys it makes the gradients in whole; of the global ones the part of some
+// queries.
+#pragma once
+
+#include "backward.cuh"
+
+namespace vil_mm {
+namespace cuda {
+
+template <typename T>
+struct KeyArguments {
+  BackwardArguments<T> common;
+  GlobalParts parts;
+};
+
+// The queries from `begin` to `end`, whatever their places.
+struct QueryRun {
+  int begin, end;
+
+  VIL_MM_DEVICE int size() const { return end - begin; }
+  VIL_MM_DEVICE Place place(int index) const {
+    return index < size() ? Place{begin + index, 0, 0.f} : Place{-1, 0, -INFINITY};
+  }
+};
+
+// Sums over the queries of `columns`; key_at(row) is a row of the tile. finish(row, key gradients, value gradients,
+// bias gradient of the lane's rows, scratch for keys and for values) does with the warp's sums what is to be done.
+template <int kWidth, Arithmetic kArithmetic, typename T, typename Columns, typename KeyAt, typename Finish>
+VIL_MM_DEVICE void sum_key_gradients(const BackwardArguments<T>& arguments, int64_t batch, int64_t head,
+                                     const Table& bias_table, const Columns& columns, KeyAt key_at, Finish finish) {
+  using Product = Products<T, kWidth, kArithmetic>;
+  constexpr int kStride = kRowStride<T, kWidth>, kColumns = kBackwardColumns<T, kWidth>;
+  constexpr int kFragments = kColumns / kFragmentColumns;
+  const Backward<T>& pass = arguments.pass;
+  const Inputs<T>& inputs = pass.inputs;
+  const Problem& problem = inputs.problem;
+  const BlockShape& shape = arguments.shape;
+
+  SharedMemory memory;
+  T* keys = memory.take<T>(shape.rows() * kStride);
+  T* values = memory.take<T>(shape.rows() * kStride);
+  T* queries = memory.take<T>(shape.stages * kColumns * kStride);
+  T* output_gradients = memory.take<T>(shape.stages * kColumns * kStride);
+  const TileNotes notes = memory.take_notes(shape.stages * kColumns);
+  const LoadedTable table = load_table(bias_table, head, memory);
+
+  const Source<T> row_sources[] = {{of_head(inputs.k, batch, head), keys}, {of_head(inputs.v, batch, head), values}};
+  load_tiles<kWidth>(row_sources, shape.rows(), problem.head_width, arguments.aligned, key_at,
+                     [](int, const Place&) {});
+
+  const HeadTokens<const T> q = of_head(inputs.q, batch, head);
+  const HeadTokens<const T> grad_out = of_head(pass.grad_out, batch, head);
+  const int64_t first = first_query(problem, batch, head);
+  const auto load = [&](int tile, int stage) {
+    const TileNotes stage_notes = notes.at(stage * kColumns);
+    const Source<T> sources[] = {{q, queries + stage * kColumns * kStride},
+                                 {grad_out, output_gradients + stage * kColumns * kStride}};
+    load_tiles<kWidth>(
+        sources, kColumns, problem.head_width, arguments.aligned,
+        [&](int column) { return columns.place(tile * kColumns + column); },
+        [&](int column, const Place& place) {
+          stage_notes.term[column] = place.term;
+          stage_notes.offset[column] = score_offset(arguments, first, place.token);
+          stage_notes.delta[column] = place.token < 0 ? 0.f : arguments.delta[first + place.token];
+          if constexpr (kExact<T, kArithmetic>) {
+            stage_notes.correction[column] = place.token < 0 ? 0.f : arguments.correction[first + place.token];
+          }
+        });
+  };
+
+  const int first_row = warp_index() * kWarpRows;
+  LaneRows rows = {};
+  bool idle = true;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const Place place = key_at(first_row + lane_row() + 8 * i);
+    idle = idle && place.token < 0;
+    rows.term[i] = place.term;
+    rows.bias[i] = place.bias;
+  }
+  idle = !any_of_warp(!idle);
+
+  float key_sums[kWidth / kFragmentColumns][4], value_sums[kWidth / kFragmentColumns][4], bias_sums[2] = {0, 0};
+  clear(key_sums);
+  clear(value_sums);
+  typename Product::template Rows<kRowsInRegisters<kWidth>> key_rows, value_rows;
+  const float scale = static_cast<float>(problem.scale) * kScoreUnit<T>;
+  for_each_tile(ceil_div(columns.size(), kColumns), shape.stages, load, [&](int tile, int stage) {
+    if (idle) return;
+    if (tile == 0) {
+      key_rows.set(keys + first_row * kStride);
+      value_rows.set(values + first_row * kStride);
+    }
+    const TileNotes stage_notes = notes.at(stage * kColumns);
+    float weights[kFragments][4], gradients[kFragments][4];
+    Product::scores(weights, key_rows, queries + stage * kColumns * kStride);
+    to_scores<Rows::kKeys>(weights, scale, rows, stage_notes, table);
+    to_weights<kExact<T, kArithmetic>, T, Rows::kKeys>(weights, rows, stage_notes);
+    if constexpr (kExact<T, kArithmetic>) multiply_columns(weights, stage_notes.correction);
+    Product::accumulate(value_sums, weights, output_gradients + stage * kColumns * kStride);
+    Product::scores(gradients, value_rows, output_gradients + stage * kColumns * kStride);
+    float tile_bias[2] = {0, 0};
+#pragma unroll
+    for (int f = 0; f < kFragments; ++f) {
+      const float2 delta = column_pair<float2>(stage_notes.delta, f);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        gradients[f][i] = score_gradient(weights[f][i], gradients[f][i], i % 2 == 0 ? delta.x : delta.y);
+        tile_bias[i / 2] += gradients[f][i];
+      }
+    }
+    bias_sums[0] += tile_bias[0];
+    bias_sums[1] += tile_bias[1];
+    Product::accumulate(key_sums, gradients, queries + stage * kColumns * kStride);
+  });
+  if (!idle)
+    finish(first_row, key_sums, value_sums, bias_sums, keys + first_row * kStride, values + first_row * kStride);
+}
+
+template <typename T, int kWidth, Arithmetic kArithmetic>
+__global__ void __launch_bounds__(kMaxWarps* kWarpSize)
+    backward_local_keys_kernel(const __grid_constant__ BackwardArguments<T> arguments) {
+  using Product = Products<T, kWidth, kArithmetic>;
+  const Problem& problem = arguments.pass.inputs.problem;
+  const BlockPlace block = block_place(problem, arguments.row_tiles);
+  const auto key_at = [&](int row) {
+    return chunk_key(problem, block.chunk, block.tile * arguments.shape.rows() + row);
+  };
+  sum_key_gradients<kWidth, kArithmetic>(
+      arguments, block.batch, block.head, arguments.table, Seers(problem, block.chunk), key_at,
+      [&](int first_row, const auto& key_sums, const auto& value_sums, const auto&, T* key_rows, T* value_rows) {
+        const auto token_of = [&](int row) { return key_at(first_row + row).token; };
+        const float scale = static_cast<float>(problem.scale);
+        const float key_factor[2] = {scale, scale}, value_factor[2] = {1, 1};
+        store_rows<Product, kWidth>(key_sums, key_factor, key_rows,
+                                    of_head(arguments.pass.grad_k, block.batch, block.head), problem.head_width,
+                                    arguments.aligned, token_of);
+        store_rows<Product, kWidth>(value_sums, value_factor, value_rows,
+                                    of_head(arguments.pass.grad_v, block.batch, block.head), problem.head_width,
+                                    arguments.aligned, token_of);
+      });
+}
+
+template <typename T, int kWidth, Arithmetic kArithmetic>
+__global__ void __launch_bounds__(kMaxWarps* kWarpSize)
+    backward_global_keys_kernel(const __grid_constant__ KeyArguments<T> arguments) {
+  using Product = Products<T, kWidth, kArithmetic>;
+  const BackwardArguments<T>& common = arguments.common;
+  const GlobalParts& parts = arguments.parts;
+  const Inputs<T>& inputs = common.pass.inputs;
+  const Problem& problem = inputs.problem;
+  const int num_global = problem.num_global;
+  const int tile = static_cast<int>(blockIdx.x) % common.row_tiles;
+  const int part = static_cast<int>(blockIdx.x) / common.row_tiles;  // of (batch * heads, splits)
+  const int head_index = part / parts.splits, heads = static_cast<int>(problem.heads);
+  const int batch = head_index / heads, head = head_index % heads;
+  const int begin = part % parts.splits * parts.queries_per_split;
+  const int queries = static_cast<int>(num_queries(problem)), left = queries - begin;
+  const QueryRun run = {begin, begin + (left < parts.queries_per_split ? left : parts.queries_per_split)};
+  const float* global_bias = global_bias_of_head(inputs, head);
+  const auto key_at = [&](int row) {
+    const int token = tile * common.shape.rows() + row;
+    if (token >= num_global) return Place{-1, 0, -INFINITY};
+    return Place{token, 0, global_bias == nullptr ? 0.f : global_bias[token] * kScoreUnit<T>};
+  };
+  sum_key_gradients<kWidth, kArithmetic>(
+      common, batch, head, Table{}, run, key_at,
+      [&](int first_row, const auto& key_sums, const auto& value_sums, const auto& bias_sums, T*, T*) {
+        const float scale = static_cast<float>(problem.scale);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float bias_sum = row_sum(bias_sums[half]);
+          const int token = key_at(first_row + lane_row() + 8 * half).token;
+          if (token < 0) continue;
+          const int64_t row = static_cast<int64_t>(part) * num_global + token;
+          if (lane_column() == 0) parts.bias[row] = bias_sum;
+#pragma unroll
+          for (int f = 0; f < kWidth / kFragmentColumns; ++f) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              const int column = Product::sum_column(f) + i;
+              if (column >= problem.head_width) continue;
+              parts.k[row * problem.head_width + column] = key_sums[f][2 * half + i] * scale;
+              parts.v[row * problem.head_width + column] = value_sums[f][2 * half + i];
+            }
+          }
+        }
+      });
+}
+
+template <typename T, int kWidth, Arithmetic kArithmetic>
+cudaError_t backward_keys(BackwardArguments<T> arguments, const GlobalParts& parts, cudaStream_t stream) {
+  const Problem& problem = arguments.pass.inputs.problem;
+  SharedNeeds needs = {};
+  needs.row_tiles = 2;
+  needs.staged_column_tiles = 2;
+  size_t shared_bytes;
+  VIL_MM_RETURN_IF_ERROR((plan_block<T, kWidth>(needs, kBackwardColumns<T, kWidth>, problem.window * problem.window,
+                                                &arguments.table, &arguments.shape, &shared_bytes)));
+  arguments.row_tiles = num_row_tiles(problem, arguments.shape);
+  VIL_MM_RETURN_IF_ERROR(launch(backward_local_keys_kernel<T, kWidth, kArithmetic>,
+                                num_chunks_of_all_heads(problem) * arguments.row_tiles, arguments.shape.threads(),
+                                shared_bytes, stream, arguments));
+  if (problem.num_global == 0) return cudaSuccess;
+  KeyArguments<T> global = {arguments, parts};
+  global.common.table = {};
+  VIL_MM_RETURN_IF_ERROR((plan_block<T, kWidth>(needs, kBackwardColumns<T, kWidth>, problem.num_global,
+                                                &global.common.table, &global.common.shape, &shared_bytes)));
+  global.common.row_tiles = ceil_div(problem.num_global, global.common.shape.rows());
+  return launch(backward_global_keys_kernel<T, kWidth, kArithmetic>,
+                problem.batch * problem.heads * parts.splits * global.common.row_tiles, global.common.shape.threads(),
+                shared_bytes, stream, global);
+}
+
+}  // namespace cuda
+}  // namespace vil_mm

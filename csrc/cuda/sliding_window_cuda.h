@@ -1,0 +1,55 @@
+// Sliding-window attention on CUDA devices: what the kernels offer to the host.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "../problem.h"
+
+namespace vil_mm {
+namespace cuda {
+
+constexpr int kMaxHeadWidth = 128;
+
+// What forward and backward read alike. The biases may be null; both are contiguous.
+template <typename T>
+struct Inputs {
+  Problem problem;
+  Tokens<const T> q, k, v;
+  const float* bias_table;   // (heads, bias_side^2)
+  const float* global_bias;  // (heads, G)
+  bool allow_tf32;           // of float alone
+};
+
+template <typename T>
+struct Forward {
+  Inputs<T> inputs;
+  Tokens<T> out;
+  float* lse;  // (batch, heads, h * w), natural logarithm
+};
+
+// Every gradient is overwritten.
+template <typename T>
+struct Backward {
+  Inputs<T> inputs;
+  Tokens<const T> out, grad_out;
+  const float* lse;
+  Tokens<T> grad_q, grad_k, grad_v;
+  float* grad_bias_table;   // (heads, bias_side^2), or null
+  float* grad_global_bias;  // (heads, G), or null
+};
+
+// Floats of scratch memory, which need not be cleared.
+size_t forward_workspace(const Problem& problem, bool has_bias_table);
+template <typename T>
+size_t backward_workspace(const Problem& problem, bool has_bias_table);
+
+// For T of float, __half and __nv_bfloat16; head widths of 1 to kMaxHeadWidth; at least one query.
+template <typename T>
+cudaError_t forward(const Forward<T>& pass, float* workspace, cudaStream_t stream);
+template <typename T>
+cudaError_t backward(const Backward<T>& pass, float* workspace, cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace vil_mm

@@ -1,0 +1,58 @@
+// Runs the threads of a block as fibers on one CPU thread. A fiber goes on until it waits for others: at a barrier of
+// the block, or where its warp does something together. Between such points fibers run one after another, in an order
+// that can be changed: what depends on it is a race.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+namespace emulator {
+
+constexpr int kWarpSize = 32;
+
+struct Settings {
+  size_t shared_memory_limit = 227 * 1024;  // of a block
+  unsigned seed = 0;                        // of the order of blocks and fibers; 0: ascending
+};
+inline Settings settings;
+
+// Runs a grid, block after block. Returns false if threads wait for ever, or do not do the same where they must.
+bool run(unsigned blocks, unsigned threads, size_t shared_bytes, const std::function<void(unsigned)>& enter_block,
+         const std::function<void(unsigned)>& enter_thread, const std::function<void()>& kernel);
+
+// Of the running block, full of NaN at first.
+char* shared_memory();
+
+// Waits for all threads of the block that have not ended.
+void block_barrier();
+
+// What a fiber has asked to be copied, in groups. It arrives when the fiber waits for it.
+void copy_later(void* destination, const void* source, size_t bytes);
+void commit_copies();
+void wait_for_copies(int pending);
+
+// Hardware stops at an access that does not lie on a boundary of its size.
+void check_aligned(const void* place, size_t bytes);
+
+// Waits for all lanes of the warp. The last one to arrive calls the operation, the same for all, with what each brought
+// and where each looks for its result.
+using Operation = void (*)(const void* const (&deposits)[kWarpSize], void* const (&results)[kWarpSize]);
+void warp_collective(Operation operation, const void* deposit, void* result);
+
+// The same with types.
+template <typename In, typename Out, void (*kBody)(const In (&)[kWarpSize], Out (&)[kWarpSize])>
+Out collective(const In& in) {
+  Out out{};
+  const Operation operation = [](const void* const(&deposits)[kWarpSize], void* const(&results)[kWarpSize]) {
+    In all_in[kWarpSize];
+    Out all_out[kWarpSize];
+    for (int lane = 0; lane < kWarpSize; ++lane) all_in[lane] = *static_cast<const In*>(deposits[lane]);
+    kBody(all_in, all_out);
+    for (int lane = 0; lane < kWarpSize; ++lane) *static_cast<Out*>(results[lane]) = all_out[lane];
+  };
+  warp_collective(operation, &in, &out);
+  return out;
+}
+
+}  // namespace emulator
