@@ -70,19 +70,24 @@ def extension():
         kind = cpp_extension.CUDAExtension
         arguments['nvcc'] = ['-O3', '-std=c++17']
         sources += sorted(str(path) for path in Path('csrc/cuda').glob('*') if path.suffix in ('.cpp', '.cu'))
-    return kind('vil_mm._C', sources, extra_compile_args=arguments)
+    headers = sorted(str(path) for path in Path('csrc').rglob('*.*h'))
+    return kind('vil_mm._C', sources, extra_compile_args=arguments, depends=headers)
 
 
 class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
-    """Build the extension; if that fails, go on without, unless its CUDA code was asked for."""
+    """Build the extension; if that fails, go on without, unless it was asked for by name (in place, or with CUDA)."""
 
     def run(self) -> None:
         try:
             super().run()
         except Exception as error:
-            if os.environ.get('VIL_MM_BUILD_CUDA') == '1':
+            if self.inplace and not self.editable_mode or os.environ.get('VIL_MM_BUILD_CUDA') == '1':
                 raise
-            warnings.warn(f'vil_mm._C was not built, the reference implementation will serve: {error}', stacklevel=1)
+            warnings.warn(
+                f'vil_mm._C was not built, the reference implementation will serve: {error}. '
+                'VIL_MM_BUILD_CUDA=0 builds its CPU code alone.',
+                stacklevel=1,
+            )
             # none is to be looked for; the distribution's own list stays, since it decides where files go
             self.extensions = []
 

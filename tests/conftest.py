@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', help='also run the tests that take minutes')
+    parser.addoption('--seed', type=int, help='of the random rows of the op; each run draws and prints its own')
 
 
 def pytest_collection_modifyitems(config, items):

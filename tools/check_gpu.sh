@@ -4,16 +4,17 @@
 #   bash tools/check_gpu.sh FOLDER [STEP ...]
 #
 # Steps, all by default and in this order: build test sanitize benchmark. Logs and results go to FOLDER. Where all tests
-# pass, vil_mm/ops/cuda_tested.json is written, which switches the kernels on; commit it with the results.
+# pass, vil_mm/ops/cuda_tested.json is written, which switches the kernels on and records on which GPU and commit they
+# passed; commit it with the results. COMMIT names the commit where there is no git.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [ $# -ge 1 ] || {
-    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 
@@ -23,22 +24,28 @@ build() {
 }
 
 test() {
+    # else all would be skipped, and pass
+    "$python" -c "
+import torch
+from vil_mm.ops import BACKENDS
+assert torch.cuda.is_available(), 'there is no GPU'
+assert BACKENDS['cuda'].unavailable is None, BACKENDS['cuda'].unavailable"
     "$python" -m pytest -p no:cacheprovider -q --durations=10 tests/test_ops -k 'cuda and not emulated' 2>&1 |
         tee "$folder/test.log"
-    "$python" - >vil_mm/ops/cuda_tested.json <<'PYTHON'
+    "$python" - >"$folder/cuda_tested.json" <<'PYTHON'
 import json, os, subprocess, torch
 commit = os.environ.get('COMMIT') or subprocess.check_output(['git', 'rev-parse', 'HEAD'], text=True).strip()
 record = dict(gpu=torch.cuda.get_device_name(), torch=torch.__version__, cuda=torch.version.cuda, commit=commit)
 print(json.dumps(record, indent=2))
 PYTHON
-    cp vil_mm/ops/cuda_tested.json "$folder"
+    cp "$folder/cuda_tested.json" vil_mm/ops/
 }
 
 sanitize() {
     local tool
     for tool in memcheck racecheck initcheck; do
-        # PyTorch's own allocations and copies are not what is checked here
-        compute-sanitizer --tool "$tool" --error-exitcode 3 --kernel-name-exclude kernel_substring=at:: \
+        # PyTorch's own kernels are not what is checked here, and its pools of memory would hide what is
+        PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 3 --kernel-name-exclude kernel_substring=at:: \
             "$python" -c "from tests.test_ops.cases import *; torch.manual_seed(0); check_rows(fixed_rows()[::31], 'cuda')" \
             2>&1 | tee "$folder/$tool.log" | tail -n 5
     done
@@ -51,11 +58,15 @@ benchmark() {
         tee -a "$folder/benchmark.log"
 }
 
-for step in ${@:-build test sanitize benchmark}; do
-    case $step in
-        build | test | sanitize | benchmark) ;;
-        *) echo "step '$step' must be one of: build test sanitize benchmark" >&2 && exit 2 ;;
-    esac
+steps=("$@")
+[ $# -gt 0 ] || steps=(build test sanitize benchmark)
+for step in "${steps[@]}"; do
+    [[ " build test sanitize benchmark " == *" $step "* ]] || {
+        echo "step '$step' must be one of: build test sanitize benchmark" >&2
+        exit 2
+    }
+done
+for step in "${steps[@]}"; do
     echo "== $step"
     "$step"
 done

@@ -45,7 +45,8 @@ install_uv() {
     elif "$PYTHON" -m pip --version >/dev/null 2>&1; then
         "$PYTHON" -m pip install --quiet --target "$private" "${packages[@]}"
     fi
-    [ -x "$private/bin/uv" ] || fail "$PYTHON has neither venv nor pip to install uv with; on Debian, venv is in python3-venv"
+    [ -x "$private/bin/uv" ] && [ -x "$private/bin/ninja" ] ||
+        fail "$PYTHON has neither venv nor pip to install uv and ninja with; on Debian, venv is in python3-venv"
 }
 
 PYTHON=$(command -v "${PYTHON:-python3}") || fail 'Python >= 3.10 is needed: there is no python3; PYTHON=... names another'

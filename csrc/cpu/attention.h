@@ -58,11 +58,12 @@ class Walker {
         rectangles_(num_rectangles(problem_.neighbors)),
         backward_(backward),
         strips_{{inputs, 0, plan_.chunks, plan_.group, backward},
-                {inputs, rectangles_ - 1, plan_.chunks * (rectangles_ - 1), plan_.group, backward}},
+                {inputs, rectangles_ - 1, rectangles_ == 2 ? plan_.chunks : 0, rectangles_ == 2 ? plan_.group : 0,
+                 backward}},
         globals_(problem_.num_global, problem_.head_width, backward),
         global_bias_(1, problem_.num_global),
         queries_(kMaxBlock, problem_.head_width),
-        scores_(kMaxBlock, plan_.scores),
+        scores_(plan_.block, plan_.scores),
         order_(plan_.group),
         tokens_(plan_.group) {}
 
@@ -72,11 +73,15 @@ class Walker {
     chunk_row_ = task % chunk_rows;
     head_ = task / chunk_rows % problem_.heads;
     batch_ = task / chunk_rows / problem_.heads;
-    const int places = problem_.window * problem_.window, groups = ceil_div(places, plan_.group);
+    // chunks of the last row may have fewer rows of queries
+    const int query_rows = smaller(problem_.window, problem_.height - chunk_row_ * problem_.window);
+    const int places = query_rows * problem_.window, groups = ceil_div(places, plan_.group);
     const int spans = ceil_div(chunk_columns, plan_.chunks);
     set_globals();
     for (int group = 0; group < groups; ++group) {
       const int begin = part_begin(places, groups, group), end = part_begin(places, groups, group + 1);
+      // on a map narrower than a chunk, a group may hold no query
+      if (begin / problem_.window == (end - 1) / problem_.window && begin % problem_.window >= problem_.width) continue;
       for (int i = 0; i < rectangles_; ++i) strips_[i].set_row(batch_, head_, chunk_row_, begin, end - begin);
       for (int span = 0; span < spans; ++span) {
         const int first = part_begin(chunk_columns, spans, span), last = part_begin(chunk_columns, spans, span + 1);
@@ -230,7 +235,7 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
         backward_args_(backward),
         grad_out_(kMaxBlock, this->problem_.head_width),
         grad_q_(kMaxBlock, this->problem_.head_width),
-        grad_scores_(kMaxBlock, this->plan_.scores),
+        grad_scores_(this->plan_.block, this->plan_.scores),
         grad_global_bias_(this->problem_.num_global) {}
 
   void run(int64_t task) {

@@ -1,9 +1,9 @@
 // The CPU kernels for processors with AVX-512 (F, BW, DQ, VL).
 #if defined(__x86_64__)
 #include <c10/core/impl/alloc_cpu.h>
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
 #include <immintrin.h>
+
+#include "kernels.h"
 
 // Inline functions of the headers above stay for any processor; all below may use the instruction set.
 #if defined(__clang__)

@@ -34,8 +34,8 @@ struct Addend {
 };
 
 template <typename Real, int rows, int vectors>
-VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a, Matrix<Real> b,
-                                 Matrix<Real> c, const Addend<Real>& addend) {
+VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
+                                 const Addend<Real>& addend) {
   constexpr int lanes = kLanes<Real>;
   Vector<Real> sums[rows][vectors];
   for (int i = 0; i < rows; ++i)
@@ -58,8 +58,8 @@ VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a,
 }
 
 template <typename Real, int rows, int vectors>
-void multiply_tiles(int tile_rows, int tile_vectors, int row, int column, int depth, Matrix<Real> a,
-                    Matrix<Real> b, Matrix<Real> c, const Addend<Real>& addend) {
+void multiply_tiles(int tile_rows, int tile_vectors, int row, int column, int depth, Matrix<Real> a, Matrix<Real> b,
+                    Matrix<Real> c, const Addend<Real>& addend) {
   if constexpr (rows > 1) {
     if (tile_rows < rows)
       return multiply_tiles<Real, rows - 1, vectors>(tile_rows, tile_vectors, row, column, depth, a, b, c, addend);

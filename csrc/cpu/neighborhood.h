@@ -102,6 +102,7 @@ class Strip {
 
   // The most keys that `chunks` chunks side by side attend to.
   static int64_t max_keys(const Problem& problem, int index, int chunks) {
+    if (!chunks) return 0;
     const ChunkOffsets offsets = rectangle(problem.neighbors, index);
     const Axis columns = problem.columns();
     const int64_t reach = int64_t(offsets.column_end - offsets.column_begin + chunks - 1) * columns.window;

@@ -124,8 +124,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
                               arguments, tasks);
     grad_k.narrow(2, 0, num_global_tokens).copy_(k_parts.sum(2));
     grad_v.narrow(2, 0, num_global_tokens).copy_(v_parts.sum(2));
-    if (bias_table) grad_table = table_parts.sum({0, 2}).t().to(bias_table->scalar_type()).contiguous();
-    if (global_bias) grad_global_bias = global_bias_parts.sum({0, 2}).to(global_bias->scalar_type());
+    if (bias_table) grad_table = table_parts.sum(2).sum(0).t().to(bias_table->scalar_type()).contiguous();
+    if (global_bias) grad_global_bias = global_bias_parts.sum(2).sum(0).to(global_bias->scalar_type());
   });
   return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type()), grad_table, grad_global_bias};
 }

@@ -19,6 +19,7 @@ Problem check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
               double scale) {
   const Problem problem = check_arguments(q, k, v, bias_table, global_bias, height, width, window_size,
                                           num_global_tokens, mask, neighbors, scale);
+  TORCH_CHECK_VALUE(q.is_cuda(), "q is on ", q.device(), ", must be on a CUDA device");
   TORCH_CHECK_VALUE(problem.head_width <= kMaxHeadWidth, "the CUDA kernels have head widths of 1 to ", kMaxHeadWidth,
                     ", q has ", problem.head_width);
   // Tokens are 32-bit integers, global ones and the grid's together.
@@ -73,9 +74,9 @@ std::tuple<at::Tensor, at::Tensor> run_forward(const at::Tensor& q, const at::Te
                                                const std::optional<at::Tensor>& global_bias, int64_t height,
                                                int64_t width, int64_t window_size, int64_t num_global_tokens,
                                                std::string_view mask, int64_t neighbors, double scale) {
-  const c10::cuda::CUDAGuard guard(q.device());
   const Problem problem =
       check(q, k, v, bias_table, global_bias, height, width, window_size, num_global_tokens, mask, neighbors, scale);
+  const c10::cuda::CUDAGuard guard(q.device());
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const at::Tensor out = empty_tokens(q, q.scalar_type());
   const at::Tensor lse = at::empty({problem.batch, problem.heads, height * width}, q.options().dtype(at::kFloat));
@@ -96,9 +97,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> run_backw
     const at::Tensor& lse, const std::optional<at::Tensor>& bias_table, const std::optional<at::Tensor>& global_bias,
     int64_t height, int64_t width, int64_t window_size, int64_t num_global_tokens, std::string_view mask,
     int64_t neighbors, double scale) {
-  const c10::cuda::CUDAGuard guard(q.device());
   const Problem problem =
       check(q, k, v, bias_table, global_bias, height, width, window_size, num_global_tokens, mask, neighbors, scale);
+  const c10::cuda::CUDAGuard guard(q.device());
   check_tokens("grad_out", grad_out, q.sizes(), q);
   check_tokens("out", out, q.sizes(), q);
   check_tensor("lse", lse, q.sizes().slice(0, 3), q);

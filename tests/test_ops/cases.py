@@ -61,11 +61,11 @@ def fixed_rows():
     """630 rows: every mode with every window and three maps, the other settings in turn."""
     turns = {
         'width': itertools.cycle([32, 8, 64, 24, 48, 16, 40, 128, 80, 96, 33]),
-        'num_global_tokens': itertools.cycle([1, 0, 4]),
-        'bias': itertools.cycle([True, True, True, False]),
-        'strided': itertools.cycle([True, True, False]),
+        'num_global_tokens': itertools.cycle([1, 0, 4, 1]),
+        'bias': itertools.cycle([True, True, True, False, True, True, True, False, True]),
+        'strided': itertools.cycle([True, True, False, True, False, True, True]),
         'dtype': itertools.cycle(['float32', 'bfloat16', 'float32', 'float16', 'float32']),
-        'heads': itertools.cycle([2, 1, 3]),
+        'heads': itertools.cycle([2, 1, 3, 2, 1, 2, 3, 1, 3, 2, 1, 3, 2]),
     }
     rows = []
     for window_size, (mask, neighbors) in itertools.product([1, 2, 3, 4, 5, 7, 8, 12, 15, 16], MODES):

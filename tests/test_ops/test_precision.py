@@ -18,9 +18,12 @@ def test_fixed_rows(mask, neighbors, backend):
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda'))
 @pytest.mark.parametrize('count', [200, pytest.param(2000, marks=pytest.mark.slow)])
-def test_random_rows(count, backend):
-    seed = random.SystemRandom().randrange(2**32)
-    print(f'seed of the random rows: {seed}')
+def test_random_rows(count, backend, pytestconfig, capsys):
+    seed = pytestconfig.getoption('--seed')
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**32)
+    with capsys.disabled():
+        print(f'\nthe random rows can be drawn again with --seed {seed}')
     draw = random.Random(seed)
     torch.manual_seed(seed)
     rows = []

@@ -23,7 +23,7 @@ def library(name):
 @pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++')
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_sanitizers(backend, tmp_path):
-    for folder in ('csrc', 'vil_mm', 'tests/test_ops', 'tests/data/goldens'):
+    for folder in ('csrc', 'vil_mm', 'tests/test_ops'):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
     for file in ('setup.py', 'pyproject.toml', 'tests/__init__.py', 'tests/conftest.py'):
         shutil.copy(ROOT / file, tmp_path / file)

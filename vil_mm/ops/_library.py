@@ -89,7 +89,10 @@ def _refuse_second_derivative(ctx, *grads):
 
 
 def _forward_flops(q_shape, k_shape, *args, out_shape=None, **kwargs) -> int:
-    """Products of queries with keys, and of weights with values; a multiply-add counts 2, padding none."""
+    """Products of queries with keys, and of weights with values; a multiply-add counts 2.
+
+    Every query counts its whole neighbourhood, padded queries do not count.
+    """
     window_size, num_global_tokens, _, neighbors = args[5:9]
     chunks = {0: 9, -1: 1}.get(neighbors, 2)
     batch, heads, tokens, width = q_shape

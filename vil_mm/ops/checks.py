@@ -5,6 +5,7 @@ from torch import Tensor
 
 MASKS = ('block', 'exact', 'cyclic')
 NEIGHBORS = ('all', 'self', *range(1, 9))
+MAX_WINDOW_SIZE = 4096  # places in its bias table are 32-bit integers
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -45,8 +46,8 @@ def check_tensors(
     """
     if len(hw_shape) != 2 or min(hw_shape) < 1:
         raise ValueError(f'hw_shape={tuple(hw_shape)} must be a height and a width of at least 1')
-    if window_size < 1:
-        raise ValueError(f'window_size={window_size} must be at least 1')
+    if not 1 <= window_size <= MAX_WINDOW_SIZE:
+        raise ValueError(f'window_size={window_size} must be at least 1 and at most {MAX_WINDOW_SIZE}')
     if num_global_tokens < 0:
         raise ValueError(f'num_global_tokens={num_global_tokens} must be at least 0')
     if q.ndim != 4:

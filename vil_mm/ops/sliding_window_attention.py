@@ -69,7 +69,11 @@ def sliding_window_attention(
     """
     check_mask_and_neighbors(mask, neighbors)
     check_tensors(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias)
-    if torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64:
+    if (
+        torch.amp.is_autocast_available(q.device.type)
+        and torch.is_autocast_enabled(q.device.type)
+        and q.dtype != torch.float64
+    ):
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
     if scale is None:
         scale = q.shape[-1] ** -0.5
