@@ -81,7 +81,7 @@ class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
         try:
             super().run()
         except Exception as error:
-            if self.inplace and not self.editable_mode or os.environ.get('VIL_MM_BUILD_CUDA') == '1':
+            if (self.inplace and not self.editable_mode) or os.environ.get('VIL_MM_BUILD_CUDA') == '1':
                 raise
             warnings.warn(
                 f'vil_mm._C was not built, the reference implementation will serve: {error}. '
