@@ -21,6 +21,8 @@ except ImportError:
     torch = None
 
 ROOT = Path(__file__).parent
+# OpenMP is what at::parallel_for needs to use more than one thread; its library is the one that PyTorch has loaded
+FLAGS = ['-O3', '-std=c++17', '-fopenmp', '-ffp-contract=fast', '-Wno-psabi']
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 
@@ -65,7 +67,7 @@ def find_cuda() -> bool:
 def extension():
     """Describe the extension ``vil_mm._C``."""
     sources = ['csrc/ops.cpp', *sorted(str(path) for path in Path('csrc/cpu').glob('*.cpp'))]
-    kind, arguments = cpp_extension.CppExtension, dict(cxx=['-O3', '-std=c++17', '-ffp-contract=fast', '-Wno-psabi'])
+    kind, arguments = cpp_extension.CppExtension, dict(cxx=FLAGS)
     if find_cuda():
         kind = cpp_extension.CUDAExtension
         arguments['nvcc'] = ['-O3', '-std=c++17']
