@@ -1,6 +1,7 @@
 """The compiled op among PyTorch's tools: compile, export, checkpointing, DDP, autocast, FLOP counts."""
 
 import itertools
+import os
 import shutil
 
 import pytest
@@ -201,6 +202,25 @@ def test_results_do_not_vary(backend):
     torch.set_num_threads(threads)
     for run in runs[1:]:
         assert all(torch.equal(result, run[name]) for name, result in runs[0].items())
+
+
+THREADS = """
+import os
+import torch
+from vil_mm.ops import sliding_window_attention
+torch.set_num_threads(2)
+q = torch.randn(1, 2, 48, 4)
+before = len(os.listdir('/proc/self/task'))
+sliding_window_attention(q, q, q, (12, 4), 4, backend='cpu')
+assert len(os.listdir('/proc/self/task')) > before
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='this system does not list the threads of a process')
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_all_threads_work(backend):
+    """Built without OpenMP, the kernels would do everything in one thread, and say nothing."""
+    run_tool('-c', THREADS)
 
 
 INSTRUCTION_SETS = """
