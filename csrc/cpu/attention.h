@@ -336,22 +336,18 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
 };
 
 template <typename Work, typename Arguments>
-void run_tasks(const Arguments& arguments, const int64_t* tasks, int64_t count) {
+void run_tasks(const Arguments& arguments, Tasks& tasks) {
   Work work(arguments);
-  for (int64_t i = 0; i < count; ++i) work.run(tasks[i]);
+  for (int64_t i = tasks.take(); i < tasks.count; i = tasks.take()) work.run(tasks.numbers[i]);
 }
 
 }  // namespace
 
 namespace VIL_MM_ISA {
 
-#define VIL_MM_DEFINE_KERNELS(T)                                                     \
-  void forward(const Forward<T>& arguments, const int64_t* tasks, int64_t count) {   \
-    run_tasks<ForwardWalker<T>>(arguments, tasks, count);                            \
-  }                                                                                  \
-  void backward(const Backward<T>& arguments, const int64_t* tasks, int64_t count) { \
-    run_tasks<BackwardWalker<T>>(arguments, tasks, count);                           \
-  }
+#define VIL_MM_DEFINE_KERNELS(T)                                                                             \
+  void forward(const Forward<T>& arguments, Tasks& tasks) { run_tasks<ForwardWalker<T>>(arguments, tasks); } \
+  void backward(const Backward<T>& arguments, Tasks& tasks) { run_tasks<BackwardWalker<T>>(arguments, tasks); }
 VIL_MM_DEFINE_KERNELS(float)
 VIL_MM_DEFINE_KERNELS(double)
 VIL_MM_DEFINE_KERNELS(c10::Half)

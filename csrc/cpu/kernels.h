@@ -50,17 +50,26 @@ struct Backward {
 };
 
 // A task is a row of chunks of one head of one image: task = (image * heads + head) * chunk rows + chunk row. Tasks of
-// chunk rows less than three apart, round the grid if cyclic, add to the same keys' gradients in the backward.
-#define VIL_MM_DECLARE_KERNELS(isa)                                             \
-  namespace isa {                                                               \
-  void forward(const Forward<float>&, const int64_t* tasks, int64_t count);     \
-  void forward(const Forward<double>&, const int64_t* tasks, int64_t count);    \
-  void forward(const Forward<c10::Half>&, const int64_t* tasks, int64_t count); \
-  void forward(const Forward<c10::BFloat16>&, const int64_t*, int64_t count);   \
-  void backward(const Backward<float>&, const int64_t*, int64_t count);         \
-  void backward(const Backward<double>&, const int64_t*, int64_t count);        \
-  void backward(const Backward<c10::Half>&, const int64_t*, int64_t count);     \
-  void backward(const Backward<c10::BFloat16>&, const int64_t*, int64_t count); \
+// chunk rows less than three apart, round the grid if cyclic, add to the same keys' gradients in the backward. The
+// threads take one after the other, so that a thread that is held up holds up no other.
+struct Tasks {
+  const int64_t* numbers;
+  int64_t count;
+  int64_t taken = 0;
+
+  __attribute__((always_inline)) int64_t take() { return __atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED); }
+};
+
+#define VIL_MM_DECLARE_KERNELS(isa)                      \
+  namespace isa {                                        \
+  void forward(const Forward<float>&, Tasks&);           \
+  void forward(const Forward<double>&, Tasks&);          \
+  void forward(const Forward<c10::Half>&, Tasks&);       \
+  void forward(const Forward<c10::BFloat16>&, Tasks&);   \
+  void backward(const Backward<float>&, Tasks&);         \
+  void backward(const Backward<double>&, Tasks&);        \
+  void backward(const Backward<c10::Half>&, Tasks&);     \
+  void backward(const Backward<c10::BFloat16>&, Tasks&); \
   }
 VIL_MM_DECLARE_KERNELS(portable)
 VIL_MM_DECLARE_KERNELS(avx2)

@@ -13,6 +13,8 @@ constexpr int kTileRows = 8, kTileVectors = 3;
 constexpr int kTileRows = 6, kTileVectors = 2;
 #endif
 constexpr int kMaxDepth = 64;
+// Loops over a tile; left rolled, they keep the accumulators in memory.
+#define VIL_MM_UNROLL _Pragma("GCC unroll 8")
 
 // A matrix whose element (i, j) is data[i * row_stride + j * column_stride].
 template <typename Real>
@@ -38,20 +40,29 @@ VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a,
                                  const Addend<Real>& addend) {
   constexpr int lanes = kLanes<Real>;
   Vector<Real> sums[rows][vectors];
-  for (int i = 0; i < rows; ++i)
+  VIL_MM_UNROLL
+  for (int i = 0; i < rows; ++i) {
+    VIL_MM_UNROLL
     for (int j = 0; j < vectors; ++j) sums[i][j] = Vector<Real>{};
+  }
   const Real* a_row = a.row(row);
   const Real* b_row = b.data + column;
   for (int k = 0; k < depth; ++k, a_row += a.column_stride, b_row += b.row_stride) {
     Vector<Real> right[vectors];
+    VIL_MM_UNROLL
     for (int j = 0; j < vectors; ++j) right[j] = load(b_row + j * lanes);
-    for (int i = 0; i < rows; ++i)
+    VIL_MM_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      VIL_MM_UNROLL
       for (int j = 0; j < vectors; ++j) sums[i][j] += a_row[i * a.row_stride] * right[j];
+    }
   }
   // added last, so that the sums round as their own size asks
+  VIL_MM_UNROLL
   for (int i = 0; i < rows; ++i) {
     Real* target = c.row(row + i) + column;
     const Real* source = addend.data ? addend.row(row + i) + column : nullptr;
+    VIL_MM_UNROLL
     for (int j = 0; j < vectors; ++j)
       store(target + j * lanes, source ? load(source + j * lanes) + sums[i][j] : sums[i][j]);
   }

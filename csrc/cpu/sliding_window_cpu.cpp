@@ -4,6 +4,7 @@
 #include <ATen/Version.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace {
 
 // Runs a kernel of the best instruction set that PyTorch sees; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
 template <typename Arguments>
-using Kernel = void (*)(const Arguments&, const int64_t*, int64_t);
+using Kernel = void (*)(const Arguments&, Tasks&);
 
 template <typename Arguments>
 Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arguments> avx2,
@@ -29,9 +30,10 @@ Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arg
 }
 
 template <typename Arguments>
-void run(Kernel<Arguments> kernel, const Arguments& arguments, const std::vector<int64_t>& tasks) {
-  at::parallel_for(0, tasks.size(), 1,
-                   [&](int64_t begin, int64_t end) { kernel(arguments, tasks.data() + begin, end - begin); });
+void run(Kernel<Arguments> kernel, const Arguments& arguments, const std::vector<int64_t>& numbers) {
+  Tasks tasks = {numbers.data(), int64_t(numbers.size())};
+  const int64_t threads = std::min<int64_t>(at::get_num_threads(), tasks.count);
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) { kernel(arguments, tasks); });
 }
 
 std::vector<int64_t> all_tasks(const Problem& problem) {

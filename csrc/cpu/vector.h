@@ -204,7 +204,7 @@ template <typename Real>
 VIL_MM_INLINE Vector<Real> exp(Vector<Real> x) {
   using Traits = Exponential<Real>;
   constexpr Real inverse_ln2 = 1.44269504088896340736;
-  x = x < Traits::kLowest ? broadcast(Traits::kLowest) : x;
+  x = Traits::kLowest > x ? broadcast(Traits::kLowest) : x;
   const Vector<Real> power = (x * inverse_ln2 + Traits::kRound) - Traits::kRound;
   const Vector<Real> rest = x - power * Traits::kLn2High - power * Traits::kLn2Low;
   return times_power_of_2<Real>(taylor_sum<Real>(rest), power);
