@@ -1,12 +1,15 @@
 """Hooks, in runs of a tiny model."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from vil_mm.models import SlidingWindowAttention
+from vil_mm.engine import PerformerRedrawHook
+from vil_mm.models import PerformerAttention, SlidingWindowAttention
 
 
 class Model(BaseModel):
@@ -27,8 +30,8 @@ class Model(BaseModel):
         return dict(loss_fit=x.square().mean() * factor, loss_rest=x.mean() * 0)
 
 
-def train(model, hook, train_cfg, work_dir, batches=2):
-    Runner(
+def make_runner(model, hook, train_cfg, work_dir, batches=2):
+    return Runner(
         model,
         work_dir=str(work_dir),
         train_dataloader=DataLoader([dict(inputs=torch.randn(9, 4)) for _ in range(batches)], batch_size=1),
@@ -38,7 +41,11 @@ def train(model, hook, train_cfg, work_dir, batches=2):
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch='max_epochs' in train_cfg)),
         experiment_name=work_dir.name,
         log_level='WARNING',
-    ).train()
+    )
+
+
+def train(*args, **kwargs):
+    make_runner(*args, **kwargs).train()
 
 
 @pytest.mark.parametrize(
@@ -70,3 +77,82 @@ def test_loss_that_is_not_finite_stops_the_run(value, tmp_path):
         train(model, dict(type='vil_mm.CheckFiniteLossHook'), dict(by_epoch=True, max_epochs=4), tmp_path)
     assert len(model.seen) == 3
     assert {path.name for path in tmp_path.glob('*.pth')} == {'epoch_1.pth'}
+
+
+class PerformerModel(BaseModel):
+    """A Performer attention and a head, which notes the attention's directions in each forward."""
+
+    def __init__(self, num_classes=2):
+        super().__init__()
+        self.attention = PerformerAttention(4, 1, num_features=3)
+        self.head = torch.nn.Sequential(OrderedDict(fc=torch.nn.Linear(4, num_classes)))
+        self.seen = []
+
+    def forward(self, inputs, mode='tensor'):
+        self.seen.append(self.attention.projection_matrix.clone())
+        return dict(loss=self.head(self.attention(inputs, (3, 3))).square().mean())
+
+
+def redraws(model, first):
+    """Forwards before which the directions were drawn anew."""
+    seen = [first, *model.seen]
+    return [i for i in range(1, len(seen)) if not torch.equal(seen[i], seen[i - 1])]
+
+
+def published_redraws(epochs, batches):
+    """Forwards, counted from 1, before which the published schedule redraws."""
+    counter, interval, found = 0, 1, []
+    for epoch in range(epochs):
+        interval = 1 + 5 * epoch
+        for batch in range(batches):
+            if counter >= interval:
+                counter = 0
+                found.append(epoch * batches + batch + 1)
+            else:
+                counter += 1
+    return found
+
+
+def test_performer_redraw(tmp_path):
+    model = PerformerModel()
+    first = model.attention.projection_matrix.clone()
+    train(model, dict(type='vil_mm.PerformerRedrawHook'), dict(by_epoch=True, max_epochs=3), tmp_path, batches=9)
+    assert redraws(model, first) == published_redraws(3, 9)
+    model.eval()(torch.randn(1, 9, 4))
+    torch.testing.assert_close(model.seen[-1], model.seen[-2])
+
+
+def test_performer_redraw_resumes(tmp_path):
+    """The counter goes on where it stood: in the second epoch of nine iterations, at five."""
+    hook = dict(type='vil_mm.PerformerRedrawHook')
+    train(PerformerModel(), hook, dict(by_epoch=True, max_epochs=2), tmp_path / 'a', batches=9)
+    model = PerformerModel()
+    runner = make_runner(model, hook, dict(by_epoch=True, max_epochs=3), tmp_path / 'b', batches=9)
+    runner._load_from, runner._resume = str(tmp_path / 'a/epoch_2.pth'), True
+    runner.load_or_resume()
+    first = model.attention.projection_matrix.clone()
+    runner.train()
+    assert redraws(model, first) == [i - 18 for i in published_redraws(3, 9) if i > 18]
+
+
+def test_performer_redraw_errors():
+    with pytest.raises(ValueError, match='first=-1 and growth=5 must be at least 0'):
+        PerformerRedrawHook(first=-1)
+
+
+def test_keep_first_classes(tmp_path):
+    large, small = PerformerModel(num_classes=7), PerformerModel(num_classes=3)
+    torch.save(dict(state_dict=large.state_dict()), tmp_path / 'large.pth')
+    runner = make_runner(small, dict(type='vil_mm.KeepFirstClassesHook'), dict(by_epoch=True, max_epochs=1), tmp_path)
+    runner.load_checkpoint(str(tmp_path / 'large.pth'), strict=True)
+    torch.testing.assert_close(small.head.fc.weight, large.head.fc.weight[:3])
+    torch.testing.assert_close(small.head.fc.bias, large.head.fc.bias[:3])
+
+
+def test_keep_first_classes_of_no_head(tmp_path):
+    model = PerformerModel()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    hook = dict(type='vil_mm.KeepFirstClassesHook', head='head.linear')
+    runner = make_runner(model, hook, dict(by_epoch=True, max_epochs=1), tmp_path)
+    with pytest.raises(ValueError, match=r"head='head.linear' is no layer with weights of the model"):
+        runner.load_checkpoint(str(tmp_path / 'model.pth'))

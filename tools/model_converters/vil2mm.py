@@ -41,8 +41,10 @@ ATTENTION_NAMES = {
     'g2g_relative_position_bias': 'relative_position_bias.global_global',
     'query_global.weight': 'q_global.weight',
     'query_global.bias': 'q_global.bias',
+    'fast_attention.projection_matrix': 'projection_matrix',
+    'proj_sr.weight': 'reduction.weight',
 }
-UNCHANGED_ATTENTION = re.compile(r'(qkv|proj|kv_global|proj_global)\.(weight|bias)')
+UNCHANGED_ATTENTION = re.compile(r'(qkv|proj|kv_global|proj_global)\.(weight|bias)|proj_[kv]')
 
 
 def convert_attention(published: Mapping[str, Tensor], dropped: dict[str, str], prefix: str = '') -> dict[str, Tensor]:
@@ -65,6 +67,9 @@ def convert_attention(published: Mapping[str, Tensor], dropped: dict[str, str], 
         for name, local in aliases.items():
             del tensors[name]
             dropped[f'{prefix}{name}'] = f'shared: equal to {local}'
+    if {'proj_k', 'proj_v'} <= tensors.keys() and torch.equal(tensors['proj_k'], tensors['proj_v']):
+        del tensors['proj_v']
+        dropped[f'{prefix}proj_v'] = 'shared: equal to proj_k'
     for kind in ('weight', 'bias'):
         if f'query.{kind}' in tensors and f'kv.{kind}' in tensors:
             tensors[f'qkv.{kind}'] = torch.cat([tensors.pop(f'query.{kind}'), tensors.pop(f'kv.{kind}')])
@@ -83,8 +88,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
         the published names that were left out, with the reason.
 
     Raises:
-        ValueError: If a name is not one of a Vision Longformer with full or
-            sliding-window attention.
+        ValueError: If a name is not one of a Vision Longformer.
     """
     if all(name.startswith('module.') for name in published):
         published = {name.removeprefix('module.'): tensor for name, tensor in published.items()}
@@ -96,6 +100,8 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
             converted[name.replace('head.', 'head.fc.')] = tensor
         elif name in ('norm.weight', 'norm.bias'):
             converted[f'backbone.{name}'] = tensor
+        elif name == 'calls_since_last_redraw':
+            dropped[name] = 'a counter of training'
         elif match is None:
             unknown.append(name)
         else:
@@ -121,8 +127,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
             converted[f'backbone.stages.{stage - 1}.blocks.{(module - 1) // 2}.attn.{name}'] = tensor
     if unknown:
         raise ValueError(
-            f'{len(unknown)} of {len(published)} names are not those of a Vision Longformer with full or '
-            f'sliding-window attention: {unknown[:5]}'
+            f'{len(unknown)} of {len(published)} names are not those of a Vision Longformer: {unknown[:5]}'
         )
     return converted, dropped
 

@@ -5,7 +5,8 @@ from .._extras import require
 require('mmengine')
 require('mmcv')
 
-from .hooks import CheckFiniteLossHook, RandomShiftSwitchHook  # noqa: E402
+from .hooks import *  # noqa: E402, F403
+from .hooks import __all__ as _hooks  # noqa: E402
 from .optim_wrappers import CPUAmpOptimWrapper  # noqa: E402
 
-__all__ = ['CPUAmpOptimWrapper', 'CheckFiniteLossHook', 'RandomShiftSwitchHook']
+__all__ = ['CPUAmpOptimWrapper', *_hooks]

@@ -8,8 +8,6 @@ from tests import goldens
 from tools.model_converters.vil2mm import convert_file
 from vil_mm.registry import MODELS
 
-FULL = dict(type='vil_mm.FullAttention')
-
 
 def build_classifier(build, widths):
     """The mmpretrain classifier that a published constructor's arguments ask for."""
@@ -23,7 +21,7 @@ def build_classifier(build, widths):
                 type='vil_mm.ViL',
                 arch=build['arch'],
                 img_size=build['img_size'],
-                attn_cfg=goldens.sliding_window_settings(build) if build['attn_type'] != 'full' else FULL,
+                attn_cfg=goldens.attn_cfg(build),
                 drop_path_rate=build['drop_path_rate'],
                 out_type='cls_token' if head_token else 'avg_featmap',
                 out_indices=(3,),

@@ -1,6 +1,15 @@
 """Attention mechanisms, one per file, all with the interface of :class:`BaseAttention`."""
 
 from .full_attention import FullAttention
+from .linformer_attention import LinformerAttention
+from .performer_attention import PerformerAttention
 from .sliding_window_attention import SlidingWindowAttention
+from .spatial_reduction_attention import SpatialReductionAttention
 
-__all__ = ['FullAttention', 'SlidingWindowAttention']
+__all__ = [
+    'FullAttention',
+    'LinformerAttention',
+    'PerformerAttention',
+    'SlidingWindowAttention',
+    'SpatialReductionAttention',
+]

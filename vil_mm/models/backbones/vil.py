@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...registry import MODELS
-from ..layers import AbsolutePositionEmbedding
+from ..layers import AbsolutePositionEmbedding, skip_other_shapes
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
 MLP_RATIO = 4
@@ -130,6 +130,10 @@ class ViLStage(BaseModule):
         for block in self.blocks:
             x = block(x, hw_shape)
         return x, hw_shape
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        skip_other_shapes(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 @MODELS.register_module()

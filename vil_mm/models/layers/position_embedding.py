@@ -7,6 +7,8 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
+from .loading import skip_other_shapes
+
 
 def resize_positions(positions: Tensor, length: int) -> Tensor:
     """Resample an embedding along its length, linearly (half-pixel centres, no antialiasing).
@@ -88,4 +90,5 @@ class AbsolutePositionEmbedding(BaseModule):
             if loaded is not None and loaded.ndim == 3 and loaded.shape[1] != own.shape[1]:
                 state_dict[key] = resize_positions(loaded, own.shape[1])
                 print_log(f'{key}: resized from {loaded.shape[1]} to {own.shape[1]} positions', logger='current')
+        skip_other_shapes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -9,6 +9,8 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
+from .loading import skip_other_shapes
+
 
 def resize_bias_table(table: Tensor, shape: tuple[int, int]) -> Tensor:
     """Resample a bias table, bilinearly (half-pixel centres, no antialiasing).
@@ -111,6 +113,7 @@ class RelativePositionBias(BaseModule):
                 print_log(f'{key}: left out, this attention has no bias between grid tokens', logger='current')
         elif loaded is not None:
             state_dict[key] = self._fit_table(key, loaded)
+        skip_other_shapes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _fit_table(self, key: str, loaded: Tensor) -> Tensor:

@@ -1,0 +1,26 @@
+# ImageNet-21K, which the publication calls 22K: 21,841 classes, one folder each in data/imagenet21k/train. It has no
+# split for validation: data/imagenet21k/val is yours to make.
+_base_ = './imagenet_bs128_vil_224.py'
+
+data_preprocessor = dict(num_classes=21841)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/imagenet21k',
+        data_prefix='train',
+        with_label=True,
+        pipeline=_base_.train_pipeline,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/imagenet21k',
+        data_prefix='val',
+        with_label=True,
+        pipeline=_base_.test_pipeline,
+    )
+)
+test_dataloader = val_dataloader

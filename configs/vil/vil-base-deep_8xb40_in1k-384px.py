@@ -1,0 +1,22 @@
+# Fine-tuning of the model that was pre-trained on ImageNet-22K at 224 pixels.
+# The windows of this model were not published: they are those of the model with an absolute position.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_bs32_vil_384.py',
+    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='base-deep',
+        img_size=384,
+        attn_cfg=[dict(window_size=6), dict(window_size=8), None, None],
+    ),
+    train_cfg=None,
+)
+train_dataloader = dict(batch_size=40)
+optim_wrapper = dict(optimizer=dict(lr=0.0015, weight_decay=0.0))
+auto_scale_lr = dict(base_batch_size=320)
+custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
+load_from = 'checkpoints/vil-base-deep_in21k.pth'

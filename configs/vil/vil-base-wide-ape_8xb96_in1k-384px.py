@@ -1,0 +1,23 @@
+# Fine-tuning of the model that was pre-trained on ImageNet-22K at 224 pixels.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_bs32_vil_384.py',
+    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='base-wide',
+        img_size=384,
+        absolute_position=True,
+        attn_cfg=[dict(window_size=8), dict(window_size=8), None, None],
+    ),
+    head=dict(in_channels=1024),
+    train_cfg=None,
+)
+train_dataloader = dict(batch_size=96)
+optim_wrapper = dict(optimizer=dict(lr=0.001, weight_decay=1e-7))
+auto_scale_lr = dict(base_batch_size=768)
+custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
+load_from = 'checkpoints/vil-base-wide-ape_in21k.pth'

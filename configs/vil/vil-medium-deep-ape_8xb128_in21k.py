@@ -1,0 +1,12 @@
+# Pre-training on ImageNet-22K. Its recipe was not published: it is that of ImageNet-1K.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet21k_bs128_vil_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(
+    backbone=dict(arch='medium-deep', absolute_position=True),
+    head=dict(num_classes=21841, loss=dict(num_classes=21841)),
+)

@@ -1,0 +1,19 @@
+# Fine-tuning of the model that was pre-trained on ImageNet-22K at 224 pixels.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_bs32_vil_384.py',
+    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='medium-deep',
+        img_size=384,
+        absolute_position=True,
+        attn_cfg=[dict(window_size=8), dict(window_size=12), None, None],
+    ),
+    train_cfg=None,
+)
+custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
+load_from = 'checkpoints/vil-medium-deep-ape_in21k.pth'

@@ -1,0 +1,20 @@
+# Fine-tuning of the model that was pre-trained on ImageNet-22K at 224 pixels.
+# The windows of this model were not published: they are those of the model with an absolute position.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_bs32_vil_384.py',
+    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='medium-deep',
+        img_size=384,
+        attn_cfg=[dict(window_size=8), dict(window_size=12), None, None],
+    ),
+    train_cfg=None,
+)
+optim_wrapper = dict(optimizer=dict(lr=0.001, weight_decay=1e-7))
+custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
+load_from = 'checkpoints/vil-medium-deep_in21k.pth'

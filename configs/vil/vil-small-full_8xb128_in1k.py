@@ -1,0 +1,4 @@
+# Full attention in all stages.
+_base_ = './vil-small-ape_8xb128_in1k.py'
+
+model = dict(backbone=dict(attn_cfg=dict(type='vil_mm.FullAttention')))

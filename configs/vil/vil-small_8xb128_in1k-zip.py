@@ -1,0 +1,9 @@
+# The images in zip files.
+_base_ = [
+    '../_base_/models/vil_cls.py',
+    '../_base_/datasets/imagenet_zip_bs128_vil_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_vil.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(backbone=dict(arch='small'))

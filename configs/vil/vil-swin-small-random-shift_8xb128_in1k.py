@@ -1,0 +1,5 @@
+# The random shift, on for 0.875 of the training: how the name of the released file says that it was trained.
+_base_ = './vil-swin-small_8xb128_in1k.py'
+
+model = dict(backbone=dict(attn_cfg=dict(neighbors='random')))
+custom_hooks = [dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=0.875)]

@@ -1,0 +1,72 @@
+"""Count the parameters and multiply-adds of a config's model, of any task, and the share of each part."""
+
+import argparse
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+
+from vil_mm._extras import EXTRAS, require
+from vil_mm.apis.flops import count_macs, count_published_macs
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """Build the model of a config, for evaluation."""
+    if cfg.default_scope in EXTRAS:
+        require(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    return MODELS.build(cfg.model).eval()
+
+
+def make_inputs(cfg: Config, shape: tuple[int, int]) -> tuple:
+    """Make what the model's forward takes in mode ``'tensor'``: an image of the height and width ``shape``."""
+    image = torch.rand(1, cfg.model.backbone.get('in_channels', 3), *shape)
+    if cfg.default_scope != 'mmdet':
+        return (image,)
+    from mmdet.structures import DetDataSample
+
+    sizes = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape, scale_factor=(1.0, 1.0))
+    return image, [DetDataSample(metainfo=sizes)]
+
+
+def describe(macs: dict[str, int], modules: dict[str, torch.nn.Module]) -> list[tuple[str, int, int]]:
+    """List the parts: name, parameters and multiply-adds, down to the backbone's stages."""
+    depth = {'backbone.stages': 3}
+    rows = []
+    for name, module in modules.items():
+        parts = name.count('.') + 1
+        if name and parts == depth.get(name.rpartition('.')[0], 1 if '.' not in name else 0):
+            rows.append((name, sum(p.numel() for p in module.parameters()), macs.get(name, 0)))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--shape', type=int, nargs='+', metavar='SIZE', help='height and width (default: img_size)')
+    parser.add_argument('--published', action='store_true', help="also count as ViL's publication does")
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
+    args = parser.parse_args()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    model = build_model(cfg)
+    shape = tuple(args.shape or [cfg.model.backbone.get('img_size', 224)])
+    if len(shape) > 2:
+        parser.error(f'--shape {args.shape} must be one size, or height and width')
+    shape = shape * 2 if len(shape) == 1 else shape
+    inputs = make_inputs(cfg, shape)
+    macs = count_macs(model, inputs, mode='tensor')
+    total = macs['']
+    print(f'{args.config}, image of {shape[0]}x{shape[1]}')
+    print(f'{"part":<22}{"parameters":>14}{"GMACs":>10}{"share":>8}')
+    rows = describe(macs, dict(model.named_modules()))
+    for name, parameters, part in [*rows, ('all', sum(p.numel() for p in model.parameters()), total)]:
+        print(f'{name:<22}{parameters:>14,}{part / 1e9:>10.3f}{part / total:>8.1%}')
+    if args.published:
+        published = count_published_macs(model, inputs, mode='tensor')
+        print(f'{"as the publication counts":<36}{published / 1e9:>10.3f}')
+
+
+if __name__ == '__main__':
+    main()

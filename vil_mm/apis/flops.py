@@ -1,0 +1,76 @@
+"""Counting multiply-adds."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..models.attentions import PerformerAttention, SpatialReductionAttention
+from ..models.attentions.base_attention import BaseAttention
+
+
+def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
+    """Count the multiply-adds of a forward pass: products of matrices, convolutions, attentions.
+
+    What runs is counted, operation by operation; the sliding window counts its
+    whole neighbourhood for every token, also beyond the border. Additions of
+    biases, norms and activations do not count.
+
+    Args:
+        model (nn.Module): The model, in evaluation mode.
+        inputs (Sequence): What its forward takes.
+        **kwargs: The same, by name.
+
+    Returns:
+        dict[str, int]: By name of the module (``''`` for the whole model).
+    """
+    # PyTorch has no formula for its fused attention on the CPU; by plain products it is counted
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(*inputs, **kwargs)
+    root = type(model).__name__
+    macs = {}
+    for name, operations in counter.get_flop_counts().items():
+        # the counter puts the root's class name in front of the names of its modules
+        own = '' if name in ('Global', root) else name.removeprefix(f'{root}.')
+        macs[own] = sum(operations.values()) // 2
+    return macs
+
+
+def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
+    """Count multiply-adds as the publication of Vision Longformer does, where it differs from what runs.
+
+    Its count of spatial reduction rounds the reduced map up, while the
+    convolution rounds down; its count of Performer has a product and three
+    sums more. Compare :func:`count_macs`.
+
+    Args:
+        model (nn.Module): A model with attentions of this package.
+        inputs (Sequence): What its forward takes.
+        **kwargs: The same, by name.
+
+    Returns:
+        int: Multiply-adds.
+    """
+    differences = []
+
+    def note(attention: nn.Module, args: tuple, output: Tensor) -> None:
+        x, hw_shape = args
+        batch, tokens, width = x.shape
+        if isinstance(attention, PerformerAttention):
+            features = len(attention.projection_matrix)
+            differences.append(batch * tokens * features * (width + 3 * attention.num_heads))
+        if isinstance(attention, SpatialReductionAttention):
+            ratio = attention.reduction_ratio
+            down, up = (math.prod(f(size / ratio) for size in hw_shape) for f in (math.floor, math.ceil))
+            # keys and values, scores and sums
+            differences.append(batch * (up - down) * (2 * width**2 + 2 * tokens * width))
+
+    handles = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, BaseAttention)]
+    try:
+        return count_macs(model, inputs, **kwargs)[''] + sum(differences)
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,120 @@
+"""Files inside zip archives, read in place."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+from mmengine.fileio import BaseStorageBackend, register_backend
+
+
+class SharedFile(io.RawIOBase):
+    """A file that is read at a position of this object's own, so that forked processes do not disturb each other.
+
+    Args:
+        path (str | Path): The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_RDONLY)
+        self._size = os.fstat(self._file).st_size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be read anywhere."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Set the position, and return it."""
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        """Read into ``buffer``, and return the number of bytes."""
+        data = os.pread(self._file, len(buffer), self._position)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+
+class ZipArchive:
+    """A zip archive that many processes may read at once; its directory is read once, before they fork.
+
+    Args:
+        path (str | Path): The archive.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged; the message names it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f'there is no zip file {self.path}')
+        try:
+            self._zip = zipfile.ZipFile(SharedFile(self.path))
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise ValueError(f'{self.path} is damaged or no zip file: {error}') from error
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path,)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._zip.NameToInfo
+
+    def read(self, name: str) -> bytes:
+        """Read a file of the archive.
+
+        Raises:
+            FileNotFoundError: If the archive has no file ``name``.
+            ValueError: If it is damaged; the message names archive and file.
+        """
+        if name not in self:
+            raise FileNotFoundError(f'{self.path} has no file {name!r}')
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, OSError, ValueError) as error:
+            raise ValueError(f'{self.path}: {name!r} is damaged: {error}') from error
+
+
+@register_backend('zip')
+class ZipBackend(BaseStorageBackend):
+    """Storage backend of mmengine: ``images.zip/n01/x.jpg`` names the file ``n01/x.jpg`` in ``images.zip``.
+
+    With it, ``LoadImageFromFile(backend_args=dict(backend='zip'))`` reads the
+    images of :class:`ZipDataset`.
+    """
+
+    def __init__(self) -> None:
+        self._archives: dict[str, ZipArchive] = {}
+
+    def get(self, filepath: str | Path) -> bytes:
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: If there is no such archive, or no such file in it.
+            ValueError: If ``filepath`` names no zip file, or archive or file are damaged.
+        """
+        path, separator, name = str(filepath).partition('.zip/')
+        if not separator:
+            raise ValueError(f'filepath={str(filepath)!r} must name a zip file and a file in it: archive.zip/name')
+        path += '.zip'
+        if path not in self._archives:
+            self._archives[path] = ZipArchive(path)
+        return self._archives[path].read(name)
+
+    def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
+        """Read a text file; errors as for :meth:`get`."""
+        return self.get(filepath).decode(encoding)

@@ -1,0 +1,82 @@
+"""Classification datasets in zip files."""
+
+from pathlib import Path
+
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+from ..registry import DATASETS
+from .zip_backend import ZipArchive
+
+
+@DATASETS.register_module()
+class ZipDataset(BaseDataset):
+    """Images of ``<split>.zip``, with the classes that ``<split>_map.txt`` gives them.
+
+    Each line of the map has the name of an image in the archive, a tab (or
+    blanks), and the index of its class. The whole map is checked when the
+    dataset is built. Images are read in place: the pipeline needs
+    ``LoadImageFromFile(backend_args=dict(backend='zip'))``.
+
+    Args:
+        data_root (str): Folder of the two files.
+        split (str): What their names begin with. Defaults to ``'train'``.
+        num_classes (int, optional): Number of classes. Defaults to None: as
+            many as ``metainfo`` names.
+        metainfo (dict, optional): As in mmengine. Defaults to None: the
+            classes of ImageNet-1K, or none if ``num_classes`` is another
+            number.
+        **kwargs: Of mmpretrain's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If archive or map are damaged; the message names the file
+            and the line.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        num_classes: int | None = None,
+        metainfo: dict | None = None,
+        **kwargs,
+    ) -> None:
+        if metainfo is None and num_classes in (None, len(IMAGENET_CATEGORIES)):
+            metainfo = dict(classes=IMAGENET_CATEGORIES)
+        named = len((metainfo or {}).get('classes', ()))
+        if named and num_classes not in (None, named):
+            raise ValueError(f'num_classes={num_classes}, but metainfo names {named} classes')
+        self.num_classes = num_classes or named
+        self.archive = Path(data_root) / f'{split}.zip'
+        super().__init__(
+            ann_file=str(Path(data_root) / f'{split}_map.txt'),
+            metainfo=metainfo,
+            data_root='',
+            data_prefix='',
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read and check the map."""
+        map_file = Path(self.ann_file)
+        if not map_file.is_file():
+            raise FileNotFoundError(f'there is no map file {map_file} for {self.archive}')
+        archive = ZipArchive(self.archive)
+        data_list = []
+        for number, line in enumerate(map_file.read_text().splitlines(), start=1):
+            if not line.strip():
+                continue
+            name, _, label = line.replace('\t', ' ').strip().rpartition(' ')
+            name = name.strip()
+            where = f'{map_file}, line {number}: {line!r}'
+            if not name or not label.isdecimal():
+                raise ValueError(f'{where} must be the name of an image, a tab and the index of its class')
+            if int(label) >= self.num_classes:
+                raise ValueError(f'{where} has class {label}, must be 0 to {self.num_classes - 1}')
+            if name not in archive:
+                raise ValueError(f'{where}: {self.archive} has no file {name!r}')
+            data_list.append(dict(img_path=f'{self.archive}/{name}', gt_label=int(label)))
+        if not data_list:
+            raise ValueError(f'{map_file} names no images')
+        return data_list

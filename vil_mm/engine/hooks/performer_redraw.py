@@ -1,0 +1,50 @@
+"""Schedule of Performer's random features."""
+
+from mmengine.dist import broadcast
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ...models.attentions import PerformerAttention
+from ...registry import HOOKS
+
+# In the run's message hub, which is saved and resumed with it.
+COUNTER = 'iterations_since_performer_redraw'
+
+
+@HOOKS.register_module()
+class PerformerRedrawHook(Hook):
+    """Draw the directions of all Performer attentions anew, less and less often.
+
+    In epoch ``e``, counted from 0, a redraw follows ``first + growth * e``
+    iterations without one, as published. All processes get the first one's
+    directions.
+
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
+
+    Args:
+        first (int): Iterations without a redraw, in the first epoch. Defaults to 1.
+        growth (int): How many more there are with each epoch. Defaults to 5.
+
+    Raises:
+        ValueError: If an argument is negative.
+    """
+
+    def __init__(self, first: int = 1, growth: int = 5) -> None:
+        if first < 0 or growth < 0:
+            raise ValueError(f'first={first} and growth={growth} must be at least 0')
+        self.first = first
+        self.growth = growth
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Redraw if it is time."""
+        count = runner.message_hub.get_info(COUNTER, 0)
+        due = count >= self.first + self.growth * runner.epoch
+        runner.message_hub.update_info(COUNTER, 0 if due else count + 1)
+        if not due:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for module in model.modules():
+            if isinstance(module, PerformerAttention):
+                module.redraw()
+                broadcast(module.projection_matrix)
