@@ -1,6 +1,7 @@
 """Options of the test run, and what several tests start from."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,33 @@ def digits(tmp_path_factory):
     root = tmp_path_factory.mktemp('digits')
     run_tool('tools/dataset_converters/digits.py', '--root', root)
     return root
+
+
+@pytest.fixture(scope='session')
+def few_digits(digits, tmp_path_factory):
+    """The digits, with lists of 32 training and 23 test images."""
+    root = tmp_path_factory.mktemp('few_digits')
+    (root / 'meta').mkdir()
+    for split, count in (('train', 32), ('val', 23)):
+        (root / split).symlink_to(digits / split)
+        lines = (digits / 'meta' / f'{split}.txt').read_text().splitlines()
+        step = len(lines) // count
+        (root / 'meta' / f'{split}.txt').write_text('\n'.join(lines[::step][:count]) + '\n')
+    return root
+
+
+def options(root, batch_size, **others):
+    """Overrides of the data root, the batch size and what else is given."""
+    loaders = {f'{split}_dataloader': split for split in ('train', 'val', 'test')}
+    words = [f'{loader}.dataset.data_root={root}' for loader in loaders]
+    words += [f'{loader}.batch_size={batch_size}' for loader in loaders]
+    return ['--cfg-options', *words, *(f'{key.replace("__", ".")}={value}' for key, value in others.items())]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
 
 
 def run_tool(*command, check=True, env=None):

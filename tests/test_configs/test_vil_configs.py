@@ -35,9 +35,7 @@ def test_trains_saves_and_resumes(path, tmp_path):
     model.init_weights()
     assert model.head.fc.weight.std().item() == pytest.approx(0.02, rel=0.1)
     images = torch.randint(0, 255, (2, cfg.model.backbone.get('in_channels', 3), size, size)).float()
-    data = model.data_preprocessor(
-        dict(inputs=images, data_samples=samples(cfg.model.head.num_classes)), training=True
-    )
+    data = model.data_preprocessor(dict(inputs=images, data_samples=samples(cfg.model.head.num_classes)), training=True)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
 
     def train_step(model, optimizer):

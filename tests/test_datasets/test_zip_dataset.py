@@ -25,7 +25,9 @@ def folder(tmp_path):
         for i in range(NUM_IMAGES):
             png = io.BytesIO()
             Image.fromarray(np.full((5 + i % 2, 7, 3), 6 * i, np.uint8)).save(png, 'png')
-            archive.writestr(f'n{i % 3}/image {i}.png', png.getvalue(), (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[i % 2])
+            archive.writestr(
+                f'n{i % 3}/image {i}.png', png.getvalue(), (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[i % 2]
+            )
     write_map(tmp_path, [f'n{i % 3}/image {i}.png\t{i % 3}' for i in range(NUM_IMAGES)])
     return tmp_path
 
@@ -98,15 +100,15 @@ def test_damaged_map(folder, line, message):
 
 def test_no_images(folder):
     write_map(folder, ['', ' '])
-    with pytest.raises(ValueError, match='train_map.txt names no images'):
+    with pytest.raises(ValueError, match=r'train_map.txt names no images'):
         build(folder)
 
 
 def test_missing_files(folder):
-    with pytest.raises(FileNotFoundError, match='there is no map file .*val_map.txt'):
+    with pytest.raises(FileNotFoundError, match=r'there is no map file .*val_map.txt'):
         build(folder, split='val')
     (folder / 'train.zip').unlink()
-    with pytest.raises(FileNotFoundError, match='there is no zip file .*train.zip'):
+    with pytest.raises(FileNotFoundError, match=r'there is no zip file .*train.zip'):
         build(folder)
 
 
@@ -114,7 +116,7 @@ def test_missing_files(folder):
 def test_damaged_zip(folder, keep):
     data = (folder / 'train.zip').read_bytes()
     (folder / 'train.zip').write_bytes(data[: int(keep * len(data)) if 0 < keep < 1 else keep])
-    with pytest.raises(ValueError, match='train.zip is damaged or no zip file'):
+    with pytest.raises(ValueError, match=r'train.zip is damaged or no zip file'):
         build(folder)
 
 
@@ -124,7 +126,7 @@ def test_damaged_image(folder):
     start = data.index(b'\x89PNG')
     data[start + 20] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="train.zip: 'n0/image 0.png' is damaged: Bad CRC-32"):
+    with pytest.raises(ValueError, match=r"train.zip: 'n0/image 0.png' is damaged: Bad CRC-32"):
         ZipBackend().get(f'{path}/n0/image 0.png')
     assert ZipBackend().get(f'{path}/n1/image 1.png').startswith(b'\x89PNG')
 
@@ -132,7 +134,7 @@ def test_damaged_image(folder):
 def test_backend_errors(folder):
     with pytest.raises(ValueError, match='must name a zip file and a file in it'):
         ZipBackend().get(folder / 'image.png')
-    with pytest.raises(FileNotFoundError, match="train.zip has no file 'x.png'"):
+    with pytest.raises(FileNotFoundError, match=r"train.zip has no file 'x.png'"):
         ZipBackend().get(folder / 'train.zip/x.png')
 
 

@@ -3,46 +3,17 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import mmengine
-import pytest
 import torch
 
-from tests.conftest import ROOT, run_tool
+from tests.conftest import ROOT, free_port, options, run_tool
 
 NANO = 'configs/vil/vil-nano_1xb64_digits.py'
 SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
-
-
-@pytest.fixture(scope='module')
-def few_digits(digits, tmp_path_factory):
-    """The digits, with lists of 32 training and 23 test images."""
-    root = tmp_path_factory.mktemp('few_digits')
-    (root / 'meta').mkdir()
-    for split, count in (('train', 32), ('val', 23)):
-        (root / split).symlink_to(digits / split)
-        lines = (digits / 'meta' / f'{split}.txt').read_text().splitlines()
-        step = len(lines) // count
-        (root / 'meta' / f'{split}.txt').write_text('\n'.join(lines[::step][:count]) + '\n')
-    return root
-
-
-def options(root, batch_size, **others):
-    """Overrides of the data root, the batch size and what else is given."""
-    loaders = {f'{split}_dataloader': split for split in ('train', 'val', 'test')}
-    words = [f'{loader}.dataset.data_root={root}' for loader in loaders]
-    words += [f'{loader}.batch_size={batch_size}' for loader in loaders]
-    return ['--cfg-options', *words, *(f'{key.replace("__", ".")}={value}' for key, value in others.items())]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return str(probe.getsockname()[1])
 
 
 def accuracy(output):

@@ -101,11 +101,15 @@ def build_runner(cfg: Config) -> Runner:
 def _start_gloo(cfg: Config) -> None:
     """Join the other processes over gloo; mmengine's own start assumes a GPU per process."""
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel',
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
+    if cfg.get('strategy', {}).get('type') == 'FSDPStrategy':
+        cfg.strategy.setdefault('model_wrapper', dict(type='MMFullyShardedDataParallel'))
+        cfg.strategy.model_wrapper.setdefault('device_id', 'cpu')
+    elif 'runner_type' not in cfg:
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
     torch.distributed.init_process_group('gloo')
     print_log(f'gloo: process {os.environ["RANK"]} of {os.environ["WORLD_SIZE"]}')

@@ -1,5 +1,5 @@
-# The published fine-tuning (arXiv 2103.15358). It uses QHM, learning rate 0.01, momentum 0.9 and nu 1, which is SGD with
-# learning rate 0.01 * (1 - 0.9).
+# The published fine-tuning (arXiv 2103.15358). It uses QHM, learning rate 0.01, momentum 0.9 and nu 1: that is SGD
+# with learning rate 0.01 * (1 - 0.9).
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9, weight_decay=0.0))
 
 # The cosine runs from the first iteration, under the warm-up.

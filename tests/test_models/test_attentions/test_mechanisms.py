@@ -113,7 +113,11 @@ def test_performer_directions_are_orthogonal_within_blocks():
     [
         (dict(type='vil_mm.LinformerAttention', num_features=6), dict(img_size=96), r'proj_k'),
         (dict(type='vil_mm.PerformerAttention', num_features=6), dict(num_features=8), r'projection_matrix'),
-        (dict(type='vil_mm.SpatialReductionAttention', reduction_ratio=2), dict(reduction_ratio=4), r'reduction.weight'),
+        (
+            dict(type='vil_mm.SpatialReductionAttention', reduction_ratio=2),
+            dict(reduction_ratio=4),
+            r'reduction.weight',
+        ),
     ],
 )
 def test_loading_another_size_names_what_is_skipped(attn_cfg, other, skipped, warnings):

@@ -70,6 +70,6 @@ class FullAttention(BaseAttention):
             bias = self.relative_position_bias.of_all_queries(hw_shape)
         q, k, v = self.split_heads(self.qkv(x))
         if bias is not None:
-            bias = bias.to(q.dtype)
+            bias = bias.to(q.dtype)[None]  # PyTorch's fused attention takes four dimensions
         x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=self.attn_drop if self.training else 0.0)
         return self.proj_drop(self.proj(merge_heads(x)))

@@ -104,7 +104,7 @@ class SlidingWindowAttention(BaseAttention):
         """Output of the global queries, ``(N, heads, G, d)``."""
         bias = None
         if self.relative_position_bias is not None:
-            bias = self.relative_position_bias.of_global_queries(k.shape[2] - self.num_global_tokens).to(q.dtype)
+            bias = self.relative_position_bias.of_global_queries(k.shape[2] - self.num_global_tokens).to(q.dtype)[None]
         return F.scaled_dot_product_attention(q, k, v, bias)
 
     def _attend_local(self, q: Tensor, k: Tensor, v: Tensor, hw_shape: tuple[int, int]) -> Tensor:

@@ -1,0 +1,9 @@
+# Fine-tuning with a learning rate that decays from the head down to the first patch embedding.
+_base_ = './vil-small_8xb128_in1k.py'
+
+optim_wrapper = dict(
+    constructor='LearningRateDecayOptimWrapperConstructor',
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(layer_decay_rate=0.8),
+)
+load_from = 'checkpoints/vil-small.pth'

@@ -1,0 +1,21 @@
+"""Measure the peak memory of one backbone on the CPU, in a process of its own (see measure.py)."""
+
+import json
+import sys
+
+import torch
+from backbone_models import make_run
+from measure import ResidentMemory
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    torch.set_num_threads(job['threads'])
+    # One-off costs, and the optimizer's state, are no memory of a mechanism
+    run = make_run(job['name'], job['size'], job['batch'], job['direction'])
+    run()
+    print(json.dumps(ResidentMemory().peak(run)))
+
+
+if __name__ == '__main__':
+    main()
