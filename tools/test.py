@@ -24,6 +24,7 @@ def main() -> None:
     if args.out:
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
+    launch.check_image_folders(cfg, ['test_dataloader'])
     launch.build_runner(cfg).test()
 
 

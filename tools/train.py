@@ -30,6 +30,7 @@ def main() -> None:
         launch.enable_auto_scale_lr(cfg)
     if args.resume:
         launch.resume(cfg, args.resume)
+    launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
     launch.build_runner(cfg).train()
 
 

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 
+from tests.conftest import ROOT
 from vil_mm.engine import launch
 
 SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
@@ -50,3 +51,18 @@ def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
     types = [hook['type'] for hook in built[0].custom_hooks]
     assert types.count('vil_mm.CheckFiniteLossHook') == 1
     assert len(types) == len({*types, *(hook['type'] for hook in hooks or [])})
+
+
+@pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-base-deep_8xb128_in21k'])
+def test_folder_without_images(config, tmp_path):
+    cfg = Config.fromfile(ROOT / f'configs/vil/{config}.py')
+    cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf'train_dataloader: there are no images in {tmp_path}/train'):
+        launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
+    (tmp_path / 'train/n01').mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match='train_dataloader'):
+        launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
+    (tmp_path / 'train/n01/x.png').touch()
+    with pytest.raises(FileNotFoundError, match=rf'val_dataloader: there are no images in {tmp_path}/val'):
+        launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
+    launch.check_image_folders(cfg, ['train_dataloader'])

@@ -26,7 +26,10 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
         for (dr, dc), i, j in itertools.product(offsets, range(size), range(size)):
             # where the key would lie if nothing wrapped round
             ki, kj = (qi // size + dr) * size + i, (qj // size + dc) * size + j
-            if mask == 'cyclic':
+            if mask == 'torus':
+                if ki % (chunk_rows * size) >= h or kj % (chunk_columns * size) >= w:
+                    continue
+            elif mask == 'cyclic':
                 if h <= ki < chunk_rows * size or w <= kj < chunk_columns * size:
                     continue
             elif not (0 <= ki < h and 0 <= kj < w):
@@ -46,7 +49,7 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
 
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu', 'reference'))
-@pytest.mark.parametrize('mask, neighbors', MODES)
+@pytest.mark.parametrize('mask, neighbors', [*MODES, ('torus', 'all'), ('torus', 'self'), ('torus', 3)])
 @pytest.mark.parametrize(
     'hw_shape, window_size, num_global_tokens, bias',
     [
@@ -61,6 +64,9 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
     ],
 )
 def test_definition(hw_shape, window_size, num_global_tokens, bias, mask, neighbors, backend):
+    padded = any(size % window_size for size in hw_shape)
+    if mask == 'torus' and padded and backend != 'reference':
+        pytest.skip('runs in plain PyTorch alone')
     q, k, v, biases = make(hw_shape, window_size, num_global_tokens, bias)
     settings = dict(num_global_tokens=num_global_tokens, mask=mask, neighbors=neighbors, scale=0.7)
     output = sliding_window_attention(q, k, v, hw_shape, window_size, **biases, **settings, backend=backend)
@@ -183,3 +189,18 @@ def test_needs_torch_alone():
 
     program = "import sys, vil_mm.ops; assert not {'mmengine', 'mmcv', 'einops'} & set(sys.modules)"
     run_tool('-c', program)
+
+
+def test_torus():
+    """It is the cyclic mask where nothing is padded, and finds a backend where something is."""
+    q, k, v, biases = make((6, 9), 3, 1, True)
+    settings = dict(hw_shape=(6, 9), window_size=3, num_global_tokens=1)
+    cyclic, torus = (sliding_window_attention(q, k, v, mask=m, **settings, **biases) for m in ('cyclic', 'torus'))
+    assert torch.equal(cyclic, torus)
+    q, k, v, biases = make((7, 9), 3, 1, True)
+    settings['hw_shape'] = (7, 9)
+    cyclic, torus = (sliding_window_attention(q, k, v, mask=m, **settings, **biases) for m in ('cyclic', 'torus'))
+    assert not torch.allclose(cyclic, torus)
+    if BACKENDS['cpu'].can_run(q)[0]:
+        with pytest.raises(ValueError, match=r"backend='cpu' cannot run: mask='torus' on a grid that is no multiple"):
+            sliding_window_attention(q, k, v, mask='torus', backend='cpu', **settings)

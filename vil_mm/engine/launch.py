@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -85,6 +86,28 @@ def resume(cfg: Config, checkpoint: str) -> None:
         checkpoint = str(latest)
     cfg.resume = True
     cfg.load_from = checkpoint
+
+
+def check_image_folders(cfg: Config, loaders: Sequence[str]) -> None:
+    """Check, before anything is built, that the folders of classification datasets hold images.
+
+    Args:
+        cfg (Config): The config.
+        loaders (Sequence[str]): The data loaders that will be used, such as
+            ``'train_dataloader'``.
+
+    Raises:
+        FileNotFoundError: If a folder is missing or empty; it names both.
+    """
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        if cfg.get('default_scope') != 'mmpretrain' or dataset.get('type') not in ('ImageNet', 'CustomDataset'):
+            continue
+        prefix = dataset.get('data_prefix', '')
+        prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
+        folder = Path(dataset.get('data_root', ''), dataset.get('split', ''), prefix)
+        if next(folder.glob('*/*'), None) is None:
+            raise FileNotFoundError(f'{loader}: there are no images in {folder}, which must hold <class>/<image>')
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -26,33 +26,39 @@ class Backend:
             :func:`vil_mm.ops.reference.sliding_window_attention_reference`.
         unavailable (str, optional): Why it cannot run here at all.
         off (str, optional): Why it runs only where it is named.
-        refuse (Callable, optional): Takes ``q``, and says why it cannot run on
-            such a tensor, or None.
+        refuse (Callable, optional): Takes ``q`` and ``mask``, and says why it
+            cannot run on them, or None.
     """
 
     run: Callable[..., Tensor]
     unavailable: str | None = None
     off: str | None = None
-    refuse: Callable[[Tensor], str | None] | None = None
+    refuse: Callable[[Tensor, str], str | None] | None = None
 
-    def can_run(self, q: Tensor) -> tuple[bool, str]:
-        """Tell whether it can run on tensors like ``q``, and why not."""
-        reason = self.unavailable or (self.refuse(q) if self.refuse else None)
+    def can_run(self, q: Tensor, mask: str = 'block') -> tuple[bool, str]:
+        """Tell whether it can run on tensors like ``q`` with that mask, and why not."""
+        reason = self.unavailable or (self.refuse(q, mask) if self.refuse else None)
         return reason is None, reason or ''
 
 
-def _refuse_on_cpu(q: Tensor) -> str | None:
-    return None if q.device.type == 'cpu' else f'q is on {q.device}, must be on the CPU'
+def _refuse_mask(mask: str) -> str | None:
+    return (
+        "mask='torus' on a grid that is no multiple of window_size runs in plain PyTorch" if mask == 'torus' else None
+    )
 
 
-def _refuse_on_cuda(q: Tensor) -> str | None:
+def _refuse_on_cpu(q: Tensor, mask: str) -> str | None:
+    return _refuse_mask(mask) if q.device.type == 'cpu' else f'q is on {q.device}, must be on the CPU'
+
+
+def _refuse_on_cuda(q: Tensor, mask: str) -> str | None:
     if q.device.type != 'cuda':
         return f'q is on {q.device}, must be on a CUDA device'
     if q.dtype == torch.float64:
         return f'q has dtype {q.dtype}, must be float32, float16 or bfloat16'
     if q.shape[-1] > MAX_CUDA_WIDTH:
         return f'q has shape {tuple(q.shape)}, its head width must be at most {MAX_CUDA_WIDTH}'
-    return None
+    return _refuse_mask(mask)
 
 
 def _why_no_cuda() -> str | None:
@@ -78,17 +84,17 @@ if LOAD_ERROR:
     logging.getLogger('vil_mm').warning('The PyTorch reference serves the sliding-window attention: %s', LOAD_ERROR)
 
 
-def choose_backend(name: str | None, q: Tensor) -> Backend:
+def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
     """Find the backend of that name, or the fastest one that is on and can run.
 
     Raises:
-        ValueError: If there is no such backend, or it cannot run on ``q``.
+        ValueError: If there is no such backend, or it cannot run on them.
     """
     if name is None:
-        return next(backend for backend in BACKENDS.values() if backend.off is None and backend.can_run(q)[0])
+        return next(backend for backend in BACKENDS.values() if backend.off is None and backend.can_run(q, mask)[0])
     if name not in BACKENDS:
         raise ValueError(f'backend={name!r} is not one of {list(BACKENDS)}')
-    possible, reason = BACKENDS[name].can_run(q)
+    possible, reason = BACKENDS[name].can_run(q, mask)
     if not possible:
         raise ValueError(f'backend={name!r} cannot run: {reason}')
     return BACKENDS[name]

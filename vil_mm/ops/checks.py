@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-MASKS = ('block', 'exact', 'cyclic')
+MASKS = ('block', 'exact', 'cyclic', 'torus')
 NEIGHBORS = ('all', 'self', *range(1, 9))
 MAX_WINDOW_SIZE = 4096  # places in its bias table are 32-bit integers
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -24,7 +24,7 @@ def check_mask_and_neighbors(mask: str, neighbors: str | int, allowed_neighbors:
     if mask == 'exact' and neighbors != 'all':
         raise ValueError(
             f"mask='exact' is defined on the whole neighbourhood: neighbors={neighbors!r} must be 'all', "
-            "or mask 'block' or 'cyclic'"
+            "or mask one of 'block', 'cyclic', 'torus'"
         )
 
 

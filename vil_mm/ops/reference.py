@@ -70,11 +70,13 @@ def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tens
         Tensor: bool ``(chunks, query inner, offsets, key inner)``.
     """
     queries, keys = key_coordinates(length, offsets, window_size)
+    padded = -(-length // window_size) * window_size
     if mask == 'cyclic':
         # Only padding reached without wrapping round is hidden: padding that a
         # wrapped chunk brings along counts as zero keys, as published.
-        padded = -(-length // window_size) * window_size
         seen = (keys < length) | (keys >= padded)
+    elif mask == 'torus':
+        seen = keys % padded < length
     else:
         seen = (keys >= 0) & (keys < length)
     seen = seen[:, None].expand(-1, window_size, -1, -1)

@@ -50,7 +50,10 @@ def sliding_window_attention(
             that lie on the grid. ``'exact'``: those at most ``window_size``
             rows and columns away. ``'cyclic'``: chunks wrap round the grid;
             zero padding that a wrapped chunk brings along counts as keys of
-            zeros, as published. Defaults to ``'block'``.
+            zeros, as published. ``'torus'``: chunks wrap round the grid, and
+            padding never counts; it differs from ``'cyclic'`` where the grid
+            is no multiple of the window, and is plain PyTorch there.
+            Defaults to ``'block'``.
         neighbors (str | int): Which chunks of the neighbourhood count:
             ``'all'``, ``'self'`` (the own one), or 1 to 8 (the own one and
             that neighbour, row-major). Defaults to ``'all'``.
@@ -77,6 +80,8 @@ def sliding_window_attention(
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
     if scale is None:
         scale = q.shape[-1] ** -0.5
-    return choose_backend(backend, q).run(
+    if mask == 'torus' and not any(size % window_size for size in hw_shape):
+        mask = 'cyclic'  # the same where nothing is padded
+    return choose_backend(backend, q, mask).run(
         q, k, v, tuple(hw_shape), window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale
     )

@@ -22,10 +22,11 @@ class SlidingWindowAttention(BaseAttention):
         num_heads (int): Heads, a divisor of ``embed_dims``.
         window_size (int): Height and width of a chunk, in tokens; a token
             attends to the 3x3 chunks around its own. Defaults to 7.
-        mask (str): ``'block'``, ``'exact'`` or ``'cyclic'``, see
+        mask (str): ``'block'``, ``'exact'``, ``'cyclic'`` or ``'torus'``, see
             :func:`vil_mm.ops.sliding_window_attention`. ``'cyclic'`` lets
             zero padding take part on maps that are no multiple of the window,
-            as its published code does. Defaults to ``'block'``.
+            as its published code does; ``'torus'`` is right there. Defaults
+            to ``'block'``.
         neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
             :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``: in
             training, one of the eight neighbours is drawn in each forward, in
