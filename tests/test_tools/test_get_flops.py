@@ -7,7 +7,7 @@ from tests.conftest import run_tool
 
 def test_shares_of_stages():
     config = 'configs/vil/vil-nano-performer_1xb64_digits.py'
-    log = run_tool('tools/analysis_tools/get_flops.py', config, '--published').stdout
+    log = run_tool('tools/analysis_tools/get_flops.py', config, '--shape', 128, '--published').stdout
     rows = {name: float(macs) for name, macs in re.findall(r'^(\S+) +[\d,]+ +([\d.]+) +[\d.]+%$', log, re.M)}
     stages = [rows[f'backbone.stages.{i}'] for i in range(4)]
     assert abs(sum(stages) - rows['backbone']) < 2e-3 and rows['backbone'] <= rows['all']

@@ -285,3 +285,23 @@ def test_wrong_token_count():
     attention = SlidingWindowAttention(8, 2, num_global_tokens=1)
     with pytest.raises(ValueError, match=r'x has shape \(1, 12, 8\), must be \(N, 13, 8\): 1 global tokens'):
         attention(torch.rand(1, 12, 8), (3, 4))
+
+
+def test_cropped_positions():
+    torch.manual_seed(0)
+    model = build(absolute_position=True, position_fit='crop').eval()
+    interpolating = build(absolute_position=True).eval()
+    interpolating.load_state_dict(model.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(model(image)[0], interpolating(image)[0])
+    small = image[..., :48]
+    assert not torch.allclose(model(small)[0], interpolating(small)[0])
+    # a row of chunks that sees neither the cut nor its positions is as in the whole image
+    position = model.stages[0].position_embed
+    tokens = torch.zeros(1, 1 + 16 * 12, 8)
+    whole = position(torch.zeros(1, 1 + 256, 8), (16, 16))[:, 1:].unflatten(1, (16, 16))
+    torch.testing.assert_close(position(tokens, (16, 12))[:, 1:].unflatten(1, (16, 12)), whole[:, :, :12])
+    with pytest.raises(ValueError, match=r'hw_shape=\(16, 17\).*grid of \(16, 16\).*Set img_size'):
+        model(torch.randn(1, 3, 64, 68))
+    with pytest.raises(ValueError, match="fit='pad' is not one of 'interpolate', 'crop'"):
+        build(absolute_position=True, position_fit='pad')

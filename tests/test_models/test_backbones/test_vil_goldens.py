@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from tests import goldens
-from tools.model_converters.vil2mm import convert_file
+from tools.model_converters.vil2mm import convert_file, convert_state_dict
 from vil_mm.registry import MODELS
 
 
@@ -45,3 +45,36 @@ def test_golden(name, dtype, tmp_path):
     with torch.no_grad():
         logits = classifier.head(classifier.extract_feat(images))
     goldens.check(case, expected, {'logits': logits}, dtype)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+@pytest.mark.parametrize('name', goldens.cases('vil_detection'))
+def test_detection_golden(name, dtype):
+    """The published detection backbone: raw maps of all stages, positions cropped; odd sizes included."""
+    case, published, images, expected = goldens.load(name, dtype)
+    build = case['build']
+    converted, _ = convert_state_dict(published)
+    backbone = MODELS.build(
+        dict(
+            type='vil_mm.ViL',
+            arch=build['arch'],
+            # built for the largest image, rounded up to the last stride
+            img_size=-(-build['img_size'] // 32) * 32,
+            position_fit='crop',
+            final_norm=False,
+            attn_cfg=goldens.attn_cfg(build),
+        )
+    )
+    backbone = backbone.to(dtype).eval()
+    state = {key.removeprefix('backbone.'): value for key, value in converted.items() if key.startswith('backbone.')}
+    # the published backbone holds a final norm and a head, which act on nothing
+    assert {key for key in converted if not key.startswith('backbone.stages.')} == {
+        'backbone.norm.weight',
+        'backbone.norm.bias',
+        'head.fc.weight',
+        'head.fc.bias',
+    }
+    backbone.load_state_dict({key: value for key, value in state.items() if not key.startswith('norm.')}, strict=True)
+    with torch.no_grad():
+        maps = backbone(images)
+    goldens.check(case, expected, {f'layer{i}': featmap for i, featmap in enumerate(maps, start=1)}, dtype)

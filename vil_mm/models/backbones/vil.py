@@ -157,6 +157,11 @@ class ViL(BaseModule):
         in_channels (int): Channels of the image. Defaults to 3.
         absolute_position (bool, optional): Whether all stages add an absolute
             position. Defaults to None: as ``arch`` says.
+        position_fit (str): What becomes of absolute positions on images of
+            another size than ``img_size``: ``'interpolate'`` resamples them,
+            ``'crop'`` takes the first ones, as the published detectors do,
+            whose ``img_size`` is the largest image. Defaults to
+            ``'interpolate'``.
         relative_position_bias (bool, optional): Whether the attentions that
             know a relative position bias have one. Defaults to None: the
             stages without an absolute position.
@@ -208,6 +213,7 @@ class ViL(BaseModule):
         img_size: int | tuple[int, int] = 224,
         in_channels: int = 3,
         absolute_position: bool | None = None,
+        position_fit: str = 'interpolate',
         relative_position_bias: bool | None = None,
         attn_cfg: dict | Sequence[dict | None] | None = None,
         drop_rate: float = 0.0,
@@ -259,7 +265,9 @@ class ViL(BaseModule):
                     in_channels, embed_dims, kernel_size=patch_size, stride=patch_size, padding=0, norm_cfg=norm_cfg
                 ),
                 self.num_global_tokens[i],
-                AbsolutePositionEmbedding(embed_dims, grid, self.num_global_tokens[i]) if absolute[i] else None,
+                AbsolutePositionEmbedding(embed_dims, grid, self.num_global_tokens[i], position_fit)
+                if absolute[i]
+                else None,
                 [
                     ViLBlock(MODELS.build(attn), embed_dims, drop_rate, drop_path_rates.pop(0), norm_cfg, with_cp)
                     for _ in range(self.depths[i])

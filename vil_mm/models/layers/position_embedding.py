@@ -28,8 +28,7 @@ def resize_positions(positions: Tensor, length: int) -> Tensor:
 class AbsolutePositionEmbedding(BaseModule):
     """Learned position embedding: half of the channels for the row, half for the column.
 
-    On a grid of another size than it was built for it is resampled, and so it
-    is when a checkpoint of another size is loaded.
+    When a checkpoint of another size is loaded it is resampled.
 
     Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
@@ -37,10 +36,14 @@ class AbsolutePositionEmbedding(BaseModule):
         embed_dims (int): Channels, an even number.
         grid_size (tuple[int, int]): Grid height and width, in tokens.
         num_global_tokens (int): Global tokens, each with a position of its own.
+        fit (str): What becomes of it on a grid of another size.
+            ``'interpolate'``: it is resampled; ``'crop'``: the first rows and
+            columns are taken, as in the published detectors, which are built
+            for the largest image. Defaults to ``'interpolate'``.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
 
     Raises:
-        ValueError: If ``embed_dims`` is odd.
+        ValueError: If ``embed_dims`` is odd, or ``fit`` is unknown.
     """
 
     def __init__(
@@ -48,11 +51,15 @@ class AbsolutePositionEmbedding(BaseModule):
         embed_dims: int,
         grid_size: tuple[int, int],
         num_global_tokens: int = 0,
+        fit: str = 'interpolate',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if embed_dims % 2:
             raise ValueError(f'embed_dims={embed_dims} must be even: half is for rows, half for columns')
+        if fit not in ('interpolate', 'crop'):
+            raise ValueError(f"fit={fit!r} is not one of 'interpolate', 'crop'")
+        self.fit = fit
         self.rows = nn.Parameter(torch.zeros(1, grid_size[0], embed_dims // 2))
         self.columns = nn.Parameter(torch.zeros(1, grid_size[1], embed_dims // 2))
         self.global_tokens = None
@@ -74,10 +81,23 @@ class AbsolutePositionEmbedding(BaseModule):
 
         Returns:
             Tensor: Same shape as ``x``.
+
+        Raises:
+            ValueError: If ``fit='crop'`` and the grid is larger than the built one.
         """
         h, w = hw_shape
-        rows = resize_positions(self.rows, h)[:, :, None].expand(-1, -1, w, -1)
-        columns = resize_positions(self.columns, w)[:, None].expand(-1, h, -1, -1)
+        if self.fit == 'crop':
+            built = self.rows.shape[1], self.columns.shape[1]
+            if h > built[0] or w > built[1]:
+                raise ValueError(
+                    f'hw_shape={tuple(hw_shape)}, but the absolute position is built for a grid of {built}, and is '
+                    "cropped. Set img_size to the largest image, or position_fit='interpolate'."
+                )
+            rows, columns = self.rows[:, :h], self.columns[:, :w]
+        else:
+            rows, columns = resize_positions(self.rows, h), resize_positions(self.columns, w)
+        rows = rows[:, :, None].expand(-1, -1, w, -1)
+        columns = columns[:, None].expand(-1, h, -1, -1)
         positions = torch.cat([rows, columns], dim=-1).flatten(1, 2)
         if self.global_tokens is not None:
             positions = torch.cat([self.global_tokens, positions], dim=1)
