@@ -1,4 +1,4 @@
-# Repeated augmentation: each image three times in an epoch's batches, in three guises; as many iterations as without.
+# Repeated augmentation: an epoch has as many iterations as without, and shows a third of the images, three times each.
 _base_ = './vil-small_8xb128_in1k.py'
 
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler'))

@@ -126,6 +126,61 @@ def test_learning_rate_of_medium_deep():
     assert cfg.optim_wrapper.optimizer.weight_decay == 0.1
 
 
+@pytest.mark.parametrize(
+    'name, lr, decay, batch, windows',
+    [
+        ('medium-deep_8xb32', 0.01, 1e-7, 256, (8, 12)),
+        ('medium-deep-ape_8xb32', 0.01, 0, 256, (8, 12)),
+        ('medium-wide-ape_8xb64', 0.04, 0, 512, (8, 12)),
+        ('base-deep_8xb40', 0.015, 0, 320, (6, 8)),
+        ('base-deep-ape_8xb80', 0.03, 0, 640, (6, 8)),
+        ('base-wide-ape_8xb96', 0.01, 1e-7, 768, (8, 8)),
+    ],
+)
+def test_fine_tuning_is_the_published_one(name, lr, decay, batch, windows):
+    """Learning rates are those of QHM with nu 1, of which SGD takes ``1 - momentum``."""
+    cfg = Config.fromfile(ROOT / f'configs/vil/vil-{name}_in1k-384px.py')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer == dict(type='SGD', lr=pytest.approx(lr * 0.1), momentum=0.9, weight_decay=decay)
+    assert 8 * cfg.train_dataloader.batch_size == batch == cfg.auto_scale_lr.base_batch_size
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.start_factor, warmup.end) == (0.002, 0.25)
+    assert (cosine.eta_min, cosine.T_max, cfg.train_cfg.max_epochs) == (pytest.approx(1e-6 * 0.1), 10, 10)
+    assert [cfg.model.backbone.attn_cfg[i].window_size for i in (0, 1)] == list(windows)
+    assert cfg.model.train_cfg is None and cfg.model.head.loss.label_smooth_val == 0.1
+    steps = [step['type'] for step in cfg.train_dataloader.dataset.pipeline]
+    assert steps == ['LoadImageFromFile', 'ResizeEdge', 'RandomCrop', 'RandomFlip', 'PackInputs']
+    assert (
+        cfg.train_dataloader.dataset.pipeline[1].scale
+        == int(384 / 0.922)
+        == cfg.test_dataloader.dataset.pipeline[1].scale
+    )
+
+
+def test_qhm_with_nu_1_is_sgd():
+    torch.manual_seed(0)
+    start, gradients = torch.randn(5, dtype=torch.float64), torch.randn(20, 5, dtype=torch.float64)
+    parameter, momentum = start.clone(), torch.zeros(5, dtype=torch.float64)
+    other = torch.nn.Parameter(start.clone())
+    sgd = torch.optim.SGD([other], lr=0.01 * (1 - 0.9), momentum=0.9)
+    for gradient in gradients:
+        momentum = 0.9 * momentum + (1 - 0.9) * gradient
+        parameter -= 0.01 * momentum
+        other.grad = gradient.clone()
+        sgd.step()
+    torch.testing.assert_close(other.detach(), parameter)
+
+
+def test_hooks_of_random_shift_and_performer():
+    for arch, ratio in (('tiny', 0.75), ('medium-deep', 0.75), ('swin-small', 0.875)):
+        cfg = Config.fromfile(ROOT / f'configs/vil/vil-{arch}-random-shift_8xb128_in1k.py')
+        assert cfg.custom_hooks == [dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=ratio)]
+        assert cfg.model.backbone.attn_cfg.neighbors == 'random'
+    for path in LEAVES:
+        if 'performer' in path.stem:
+            assert dict(type='vil_mm.PerformerRedrawHook') in Config.fromfile(path).custom_hooks
+
+
 def test_model_index_is_true():
     """Metafile and README say what the built models have, of every config."""
     import yaml

@@ -1,6 +1,7 @@
 """Images in zip files: read in place by many workers, and refused when they are damaged."""
 
 import io
+import multiprocessing
 import pickle
 import zipfile
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from vil_mm.datasets import ZipBackend, ZipDataset
-from vil_mm.datasets.zip_backend import ZipArchive
+from vil_mm.datasets.zip_backend import ZipArchive, open_archive
 
 NUM_IMAGES = 40
 
@@ -78,7 +79,10 @@ def test_base_config(folder):
 def test_classes(folder):
     assert len(ZipDataset(str(folder)).metainfo['classes']) == 1000
     assert build(folder, metainfo=dict(classes=('a', 'b', 'c'))).metainfo['classes'] == ('a', 'b', 'c')
-    with pytest.raises(ValueError, match='num_classes=3, but metainfo names 2 classes'):
+    assert ZipDataset(str(folder), classes=['a', 'b', 'c']).num_classes == 3
+    (folder / 'classes.txt').write_text('a\nb\nc\n')
+    assert ZipDataset(str(folder), classes=str(folder / 'classes.txt')).metainfo['classes'] == ('a', 'b', 'c')
+    with pytest.raises(ValueError, match='num_classes=3, but 2 classes are named'):
         build(folder, metainfo=dict(classes=('a', 'b')))
 
 
@@ -102,6 +106,32 @@ def test_no_images(folder):
     write_map(folder, ['', ' '])
     with pytest.raises(ValueError, match=r'train_map.txt names no images'):
         build(folder)
+
+
+def test_map_that_is_no_text(folder):
+    (folder / 'train_map.txt').write_bytes(b'n0/\xff.png\t0')
+    with pytest.raises(ValueError, match=r'train_map.txt is no text in UTF-8'):
+        build(folder)
+
+
+def read_all(archive, repeats, errors):
+    for _ in range(repeats):
+        for i in range(NUM_IMAGES):
+            if not archive.read(f'n{i % 3}/image {i}.png').startswith(b'\x89PNG'):
+                errors.put(i)
+
+
+def test_forked_processes_share_an_open_archive(folder):
+    """Positions in a file are shared by forked processes: each must keep its own."""
+    context = multiprocessing.get_context('fork')
+    archive, errors = open_archive(str(folder / 'train.zip')), context.Queue()
+    processes = [context.Process(target=read_all, args=(archive, 50, errors)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    read_all(archive, 50, errors)
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0] and errors.empty()
 
 
 def test_missing_files(folder):

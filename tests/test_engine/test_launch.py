@@ -66,3 +66,17 @@ def test_folder_without_images(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=rf'val_dataloader: there are no images in {tmp_path}/val'):
         launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
     launch.check_image_folders(cfg, ['train_dataloader'])
+
+
+def test_lists_of_images_need_no_class_folders(tmp_path):
+    cfg = Config.fromfile(ROOT / SMALL)
+    dataset = cfg.val_dataloader.dataset
+    dataset.data_root = str(tmp_path)
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/val.txt').write_text('x.JPEG 0')
+    launch.check_image_folders(cfg, ['val_dataloader'])
+    dataset.update(split='', data_prefix='elsewhere', ann_file='list.txt')
+    launch.check_image_folders(cfg, ['val_dataloader'])
+    dataset.update(ann_file='')
+    with pytest.raises(FileNotFoundError, match=rf'there are no images in {tmp_path}/elsewhere'):
+        launch.check_image_folders(cfg, ['val_dataloader'])

@@ -24,6 +24,7 @@ def test_publication_formulation_computes_the_same(models):
     torch.testing.assert_close(run[models.PUBLICATION](), run[models.OURS](), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_as_a_command(tmp_path):
     names = ['sliding window', 'Swin-Tiny']
     command = ['tools/benchmarks/backbones.py', '--sizes', 64, '--batch', 1, '--repeats', 1, '--out', tmp_path]

@@ -52,11 +52,9 @@ def test_only_a_common_prefix_is_stripped(published):
         convert_state_dict({'module.layer1.0.proj.weight': torch.zeros(1), 'head.bias': torch.zeros(1)})
 
 
-@pytest.mark.parametrize(
-    'name', ['layer1.1.attn.proj_k', 'layer1.1.mlp.fc1.weight', 'layer2.0.pos_embed', 'blocks.0.attn.qkv.weight']
-)
+@pytest.mark.parametrize('name', ['layer1.1.mlp.fc1.weight', 'layer2.0.pos_embed', 'blocks.0.attn.qkv.weight'])
 def test_unknown_names_fail(published, name):
-    with pytest.raises(ValueError, match=f'not those of a Vision Longformer .*{name}'):
+    with pytest.raises(ValueError, match=f'not those of a Vision Longformer: .*{name}'):
         convert_state_dict({**published, name: torch.zeros(1)})
 
 

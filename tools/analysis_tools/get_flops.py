@@ -12,16 +12,17 @@ from vil_mm.apis.flops import count_macs, count_published_macs
 
 def build_model(cfg: Config) -> torch.nn.Module:
     """Build the model of a config, for evaluation."""
-    if cfg.default_scope in EXTRAS:
-        require(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    scope = cfg.get('default_scope', 'mmpretrain')
+    if scope in EXTRAS:
+        require(scope)
+    init_default_scope(scope)
     return MODELS.build(cfg.model).eval()
 
 
 def make_inputs(cfg: Config, shape: tuple[int, int]) -> tuple:
     """Make what the model's forward takes in mode ``'tensor'``: an image of the height and width ``shape``."""
     image = torch.rand(1, cfg.model.backbone.get('in_channels', 3), *shape)
-    if cfg.default_scope != 'mmdet':
+    if cfg.get('default_scope') != 'mmdet':
         return (image,)
     from mmdet.structures import DetDataSample
 
@@ -43,13 +44,17 @@ def describe(macs: dict[str, int], modules: dict[str, torch.nn.Module]) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--shape', type=int, nargs='+', metavar='SIZE', help='height and width (default: img_size)')
+    parser.add_argument(
+        '--shape', type=int, nargs='+', metavar='SIZE', help='height and width (default of classifiers: img_size)'
+    )
     parser.add_argument('--published', action='store_true', help="also count as ViL's publication does")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if not args.shape and cfg.get('default_scope') != 'mmpretrain':
+        parser.error('--shape is needed: the images of this task have no one size')
     model = build_model(cfg)
     shape = tuple(args.shape or [cfg.model.backbone.get('img_size', 224)])
     if len(shape) > 2:

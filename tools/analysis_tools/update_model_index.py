@@ -35,7 +35,7 @@ def describe(path: Path, published: dict) -> dict:
         'Parameters': sum(p.numel() for p in model.parameters()),
         'FLOPs': macs,
         'Image Size': size,
-        'Training Data': DATASETS[re.search(r'_(in1k|in21k|cifar100?|mnist|digits)', path.stem)[1]],
+        'Training Data': training_data(cfg, path.stem),
         'Weights': 'none offered; a published file can be converted' if published else 'none',
     }
     if published:
@@ -49,8 +49,17 @@ def describe(path: Path, published: dict) -> dict:
         'Name': path.stem,
         'Config': str(path.relative_to(ROOT)),
         'Metadata': metadata,
-        'Results': [{'Task': 'Image Classification', 'Dataset': metadata['Training Data'], 'Metrics': None}],
+        'Results': [
+            {'Task': 'Image Classification', 'Dataset': metadata['Training Data'].split(', then ')[-1], 'Metrics': None}
+        ],
     }
+
+
+def training_data(cfg: Config, name: str) -> str:
+    """Name the datasets of a config, what it starts from first."""
+    names = [DATASETS[re.search(r'_(in1k|in21k|cifar100?|mnist|digits)', name)[1]]]
+    start = re.search(r'_(in1k|in21k)\.pth$', cfg.get('load_from') or '')
+    return ', then '.join([DATASETS[start[1]], *names] if start else names)
 
 
 def table(models: list[dict]) -> str:

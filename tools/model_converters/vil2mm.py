@@ -1,7 +1,9 @@
-"""Turn a published Vision Longformer classification file into one of mmpretrain's ImageClassifier.
+"""Turn a published Vision Longformer file into one of OpenMMLab.
 
-The result holds ``{'state_dict', 'meta'}``, with the names ``backbone.*`` of
-``vil_mm.ViL`` and ``head.fc.*`` of mmpretrain's ``LinearClsHead``.
+A classification file becomes one of mmpretrain's ImageClassifier: the names
+``backbone.*`` of ``vil_mm.ViL``, and ``head.fc.*`` of ``LinearClsHead``. With
+``--detector``, a whole Detectron2 file becomes one of mmdet's MaskRCNN or
+RetinaNet, as the configs of this repository build them.
 """
 
 import argparse
@@ -45,6 +47,31 @@ ATTENTION_NAMES = {
     'proj_sr.weight': 'reduction.weight',
 }
 UNCHANGED_ATTENTION = re.compile(r'(qkv|proj|kv_global|proj_global)\.(weight|bias)|proj_[kv]')
+
+
+#: Names of a Detectron2 detector beside its backbone, and mmdet's for them.
+DETECTOR_NAMES = {
+    r'proposal_generator\.rpn_head\.conv': 'rpn_head.rpn_conv',
+    r'proposal_generator\.rpn_head\.objectness_logits': 'rpn_head.rpn_cls',
+    r'proposal_generator\.rpn_head\.anchor_deltas': 'rpn_head.rpn_reg',
+    r'roi_heads\.box_predictor\.cls_score': 'roi_head.bbox_head.fc_cls',
+    r'roi_heads\.box_predictor\.bbox_pred': 'roi_head.bbox_head.fc_reg',
+    r'roi_heads\.mask_head\.deconv': 'roi_head.mask_head.upsample',
+    r'roi_heads\.mask_head\.predictor': 'roi_head.mask_head.conv_logits',
+    r'head\.cls_score': 'bbox_head.retina_cls',
+    r'head\.bbox_pred': 'bbox_head.retina_reg',
+}
+#: The same, for layers that are numbered: mmdet's name, how far apart the numbers are, and the first one.
+DETECTOR_LAYERS = {
+    r'backbone\.fpn_lateral(\d)': ('neck.lateral_convs.{}.conv', 1, None),
+    r'backbone\.fpn_output(\d)': ('neck.fpn_convs.{}.conv', 1, None),
+    r'backbone\.top_block\.p(\d)': ('neck.fpn_convs.{}.conv', 1, 3),
+    r'roi_heads\.box_head\.fc(\d)': ('roi_head.bbox_head.shared_fcs.{}', 1, 1),
+    r'roi_heads\.mask_head\.mask_fcn(\d)': ('roi_head.mask_head.convs.{}.conv', 1, 1),
+    r'head\.cls_subnet\.(\d)': ('bbox_head.cls_convs.{}.conv', 2, 0),
+    r'head\.bbox_subnet\.(\d)': ('bbox_head.reg_convs.{}.conv', 2, 0),
+}
+DETECTOR_DERIVED = re.compile(r'pixel_mean|pixel_std|.*anchor_generator\.cell_anchors\.\d+')
 
 
 def convert_attention(published: Mapping[str, Tensor], dropped: dict[str, str], prefix: str = '') -> dict[str, Tensor]:
@@ -132,31 +159,77 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
     return converted, dropped
 
 
-def convert_file(source: str | Path, target: str | Path, allow: tuple[str, ...] = ()) -> None:
+def convert_detector(published: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Convert the state dict of a published Detectron2 detector, as :func:`convert_state_dict` does a classifier's.
+
+    Raises:
+        ValueError: If a name is not one of a Mask R-CNN or a RetinaNet with a
+            Vision Longformer.
+    """
+    bottom_up = 'backbone.bottom_up.'
+    body = {name.removeprefix(bottom_up): t for name, t in published.items() if name.startswith(bottom_up)}
+    converted, dropped = convert_state_dict(body)
+    dropped = {bottom_up + name: reason for name, reason in dropped.items()}
+    for name in ('backbone.norm', 'head.fc'):
+        for kind in ('weight', 'bias'):
+            if converted.pop(f'{name}.{kind}', None) is not None:
+                old = name.replace('backbone.', '').replace('head.fc', 'head')
+                dropped[f'{bottom_up}{old}.{kind}'] = 'unused: it acts on no output of the detector'
+    levels = [int(name.split('fpn_lateral')[1][0]) for name in published if 'fpn_lateral' in name]
+    unknown = []
+    for name, tensor in published.items():
+        module, _, kind = name.rpartition('.')
+        if name.startswith(bottom_up):
+            continue
+        if DETECTOR_DERIVED.fullmatch(name):
+            dropped[name] = 'derived: a setting of the config'
+            continue
+        own = next((new for old, new in DETECTOR_NAMES.items() if re.fullmatch(old, module)), None)
+        for old, (new, step, first) in DETECTOR_LAYERS.items():
+            match = re.fullmatch(old, module)
+            if match:
+                # RetinaNet's two top layers follow the outputs of its three levels
+                number = int(match[1]) - (min(levels) if first is None else first)
+                own = new.format(number // step)
+        if own is None or kind not in ('weight', 'bias'):
+            unknown.append(name)
+        converted[f'{own}.{kind}'] = tensor
+    if unknown or not levels:
+        raise ValueError(
+            f'{len(unknown)} of {len(published)} names are not those of a Mask R-CNN or RetinaNet of Detectron2 with a '
+            f'feature pyramid: {unknown[:5]}'
+        )
+    return converted, dropped
+
+
+def convert_file(source: str | Path, target: str | Path, allow: tuple[str, ...] = (), detector: bool = False) -> None:
     """Convert a published file, and print what became of its tensors.
 
     Args:
-        source (str | Path): The published file: a dict with the key ``net``.
+        source (str | Path): The published file: a dict with the key ``net``,
+            or of a detector ``model``.
         target (str | Path): The file to write.
         allow (tuple[str, ...]): See :func:`vil_mm.engine.checkpoint.read_checkpoint`.
+        detector (bool): Whether it is a whole detector of Detectron2.
 
     Raises:
         ValueError: If the file is not one of the family, or holds code.
     """
     checkpoint = read_checkpoint(source, allow=allow)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('net'), Mapping):
+    key, kind = ('model', 'detector') if detector else ('net', 'classification')
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), Mapping):
         held = sorted(map(str, checkpoint))[:8] if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise ValueError(f"{source} is no published classification file: it must hold 'net', but holds {held}")
-    converted, dropped = convert_state_dict(checkpoint['net'])
+        raise ValueError(f'{source} is no published {kind} file: it must hold {key!r}, but holds {held}')
+    converted, dropped = (convert_detector if detector else convert_state_dict)(checkpoint[key])
     meta = {key: checkpoint[key] for key in ('arch', 'epoch', 'best_acc') if key in checkpoint}
     meta['converted_from'] = Path(source).name
     torch.save({'state_dict': converted, 'meta': meta}, target)
     for name, reason in dropped.items():
         print(f'left out  {name}: {reason}')
-    others = sorted(set(map(str, checkpoint)) - {'net', *meta})
+    others = sorted(set(map(str, checkpoint)) - {key, *meta})
     if others:
         print(f'left out  what is not of the model: {", ".join(others)}')
-    print(f'{target}: {len(converted)} tensors from {len(checkpoint["net"])} published ones, {len(dropped)} left out')
+    print(f'{target}: {len(converted)} tensors from {len(checkpoint[key])} published ones, {len(dropped)} left out')
 
 
 def main() -> None:
@@ -170,9 +243,10 @@ def main() -> None:
         metavar='TYPE',
         help='full names of types that the file may hold beside tensors and plain values',
     )
+    parser.add_argument('--detector', action='store_true', help='the file is a whole detector of Detectron2')
     args = parser.parse_args()
     try:
-        convert_file(args.source, args.target, tuple(args.allow))
+        convert_file(args.source, args.target, tuple(args.allow), args.detector)
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f'error: {error}') from error
 

@@ -16,7 +16,8 @@ def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
     """Count the multiply-adds of a forward pass: products of matrices, convolutions, attentions.
 
     What runs is counted, operation by operation; the sliding window counts its
-    whole neighbourhood for every token, also beyond the border. Additions of
+    whole neighbourhood for every token, also beyond the border (in plain
+    PyTorch, without the compiled op, padded chunks count too). Additions of
     biases, norms and activations do not count.
 
     Args:

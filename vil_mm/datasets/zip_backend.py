@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from functools import cache
 from pathlib import Path
 
 from mmengine.fileio import BaseStorageBackend, register_backend
@@ -65,7 +66,9 @@ class ZipArchive:
             raise FileNotFoundError(f'there is no zip file {self.path}')
         try:
             self._zip = zipfile.ZipFile(SharedFile(self.path))
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except PermissionError:
+            raise
+        except Exception as error:  # zipfile raises many kinds on damaged files
             raise ValueError(f'{self.path} is damaged or no zip file: {error}') from error
 
     def __reduce__(self) -> tuple:
@@ -85,8 +88,14 @@ class ZipArchive:
             raise FileNotFoundError(f'{self.path} has no file {name!r}')
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, OSError, ValueError) as error:
+        except Exception as error:
             raise ValueError(f'{self.path}: {name!r} is damaged: {error}') from error
+
+
+@cache
+def open_archive(path: str) -> ZipArchive:
+    """Open an archive once in this process, and in those that it forks into; arguments and errors of the class."""
+    return ZipArchive(path)
 
 
 @register_backend('zip')
@@ -96,9 +105,6 @@ class ZipBackend(BaseStorageBackend):
     With it, ``LoadImageFromFile(backend_args=dict(backend='zip'))`` reads the
     images of :class:`ZipDataset`.
     """
-
-    def __init__(self) -> None:
-        self._archives: dict[str, ZipArchive] = {}
 
     def get(self, filepath: str | Path) -> bytes:
         """Read a file.
@@ -110,10 +116,7 @@ class ZipBackend(BaseStorageBackend):
         path, separator, name = str(filepath).partition('.zip/')
         if not separator:
             raise ValueError(f'filepath={str(filepath)!r} must name a zip file and a file in it: archive.zip/name')
-        path += '.zip'
-        if path not in self._archives:
-            self._archives[path] = ZipArchive(path)
-        return self._archives[path].read(name)
+        return open_archive(f'{path}.zip').read(name)
 
     def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
         """Read a text file; errors as for :meth:`get`."""

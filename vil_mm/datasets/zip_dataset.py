@@ -1,12 +1,14 @@
 """Classification datasets in zip files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.fileio import list_from_file
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from ..registry import DATASETS
-from .zip_backend import ZipArchive
+from .zip_backend import open_archive
 
 
 @DATASETS.register_module()
@@ -26,6 +28,8 @@ class ZipDataset(BaseDataset):
         metainfo (dict, optional): As in mmengine. Defaults to None: the
             classes of ImageNet-1K, or none if ``num_classes`` is another
             number.
+        classes (str | Sequence[str], optional): Names of the classes, or a
+            file of them, a line each. Defaults to None: those of ``metainfo``.
         **kwargs: Of mmpretrain's ``BaseDataset``.
 
     Raises:
@@ -40,13 +44,17 @@ class ZipDataset(BaseDataset):
         split: str = 'train',
         num_classes: int | None = None,
         metainfo: dict | None = None,
+        classes: str | Sequence[str] | None = None,
         **kwargs,
     ) -> None:
-        if metainfo is None and num_classes in (None, len(IMAGENET_CATEGORIES)):
-            metainfo = dict(classes=IMAGENET_CATEGORIES)
-        named = len((metainfo or {}).get('classes', ()))
+        metainfo = dict(self._compat_classes(metainfo, classes))
+        if 'classes' not in metainfo and num_classes in (None, len(IMAGENET_CATEGORIES)):
+            metainfo['classes'] = IMAGENET_CATEGORIES
+        if isinstance(metainfo.get('classes'), str):
+            metainfo['classes'] = list_from_file(metainfo['classes'])
+        named = len(metainfo.get('classes', ()))
         if named and num_classes not in (None, named):
-            raise ValueError(f'num_classes={num_classes}, but metainfo names {named} classes')
+            raise ValueError(f'num_classes={num_classes}, but {named} classes are named')
         self.num_classes = num_classes or named
         self.archive = Path(data_root) / f'{split}.zip'
         super().__init__(
@@ -62,9 +70,13 @@ class ZipDataset(BaseDataset):
         map_file = Path(self.ann_file)
         if not map_file.is_file():
             raise FileNotFoundError(f'there is no map file {map_file} for {self.archive}')
-        archive = ZipArchive(self.archive)
+        archive = open_archive(str(self.archive))
+        try:
+            lines = map_file.read_text(encoding='utf-8').splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{map_file} is no text in UTF-8: {error}') from error
         data_list = []
-        for number, line in enumerate(map_file.read_text().splitlines(), start=1):
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             name, _, label = line.replace('\t', ' ').strip().rpartition(' ')

@@ -89,7 +89,9 @@ def resume(cfg: Config, checkpoint: str) -> None:
 
 
 def check_image_folders(cfg: Config, loaders: Sequence[str]) -> None:
-    """Check, before anything is built, that the folders of classification datasets hold images.
+    """Check, before anything is built, that classification datasets of folders hold images.
+
+    Only where the folders are all that there is: no list of images, and local.
 
     Args:
         cfg (Config): The config.
@@ -101,11 +103,15 @@ def check_image_folders(cfg: Config, loaders: Sequence[str]) -> None:
     """
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
-        if cfg.get('default_scope') != 'mmpretrain' or dataset.get('type') not in ('ImageNet', 'CustomDataset'):
-            continue
-        prefix = dataset.get('data_prefix', '')
+        kind = str(dataset.get('type')).removeprefix('mmpretrain.')
+        root, split, prefix = (dataset.get(key) or '' for key in ('data_root', 'split', 'data_prefix'))
         prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
-        folder = Path(dataset.get('data_root', ''), dataset.get('split', ''), prefix)
+        listed = dataset.get('ann_file') or not dataset.get('with_label', True)
+        if kind not in ('ImageNet', 'CustomDataset') or listed or '://' in root:
+            continue
+        folder = Path(root, prefix or split)
+        if (split and Path(root, 'meta', f'{split}.txt').is_file()) or not root:
+            continue
         if next(folder.glob('*/*'), None) is None:
             raise FileNotFoundError(f'{loader}: there are no images in {folder}, which must hold <class>/<image>')
 

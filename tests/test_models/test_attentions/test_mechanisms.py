@@ -60,7 +60,7 @@ def test_linformer_knows_one_grid_only():
     ],
 )
 def test_low_precision_and_autocast(cls, kwargs):
-    """At most twice the error of the same attention in plain PyTorch, which computes all in the low precision."""
+    """Under bfloat16 autocast the error stays in the order of its rounding, and the dtype is that of autocast."""
     torch.manual_seed(0)
     attention = cls(16, 2, num_global_tokens=1, **kwargs).double()
     attention.init_weights()

@@ -39,7 +39,8 @@ class PerformerRedrawHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Redraw if it is time."""
         count = runner.message_hub.get_info(COUNTER, 0)
-        due = count >= self.first + self.growth * runner.epoch
+        epoch = runner.iter // len(runner.train_dataloader)  # also in loops that count iterations
+        due = count >= self.first + self.growth * epoch
         runner.message_hub.update_info(COUNTER, 0 if due else count + 1)
         if not due:
             return

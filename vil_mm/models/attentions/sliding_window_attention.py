@@ -25,8 +25,8 @@ class SlidingWindowAttention(BaseAttention):
         mask (str): ``'block'``, ``'exact'``, ``'cyclic'`` or ``'torus'``, see
             :func:`vil_mm.ops.sliding_window_attention`. ``'cyclic'`` lets
             zero padding take part on maps that are no multiple of the window,
-            as its published code does; ``'torus'`` is right there. Defaults
-            to ``'block'``.
+            as its published code does; with ``'torus'`` it never does.
+            Defaults to ``'block'``.
         neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
             :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``: in
             training, one of the eight neighbours is drawn in each forward, in

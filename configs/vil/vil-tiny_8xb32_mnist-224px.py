@@ -1,7 +1,7 @@
 # Fine-tuning of an ImageNet-1K model. The publication has no such recipe: it is that of 384 pixels.
 _base_ = [
     '../_base_/models/vil_cls.py',
-    '../_base_/datasets/cifar10_bs128_224.py',
+    '../_base_/datasets/mnist_bs32_224.py',
     '../_base_/schedules/imagenet_bs256_sgd_vil.py',
     '../_base_/cls_runtime.py',
 ]

@@ -11,7 +11,7 @@ train_pipeline = [
 test_pipeline = [enlarge, dict(type='PackInputs')]
 
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=32,
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,
@@ -20,7 +20,7 @@ train_dataloader = dict(
     dataset=dict(type=dataset_type, data_root='data/mnist', split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(
-    batch_size=128,
+    batch_size=32,
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,

@@ -1,0 +1,16 @@
+# The short side is drawn anew for each image.
+_base_ = './coco_detection.py'
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='RandomChoiceResize',
+        scales=[(1333, side) for side in range(640, 801, 32)],
+        keep_ratio=True,
+        backend='pillow',
+    ),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

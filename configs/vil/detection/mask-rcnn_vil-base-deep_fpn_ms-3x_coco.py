@@ -1,0 +1,15 @@
+_base_ = [
+    '../../_base_/models/mask-rcnn_vil_fpn.py',
+    '../../_base_/datasets/coco_instance_ms.py',
+    '../../_base_/schedules/coco_3x_adamw_vil.py',
+    '../../_base_/det_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='base-deep',
+        drop_path_rate=0.3,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil-base-deep_in21k.pth', prefix='backbone.'),
+    ),
+)
+optim_wrapper = dict(clip_grad=dict(max_norm=0.5))

@@ -1,0 +1,15 @@
+_base_ = [
+    '../../_base_/models/retinanet_vil_fpn.py',
+    '../../_base_/datasets/coco_detection.py',
+    '../../_base_/schedules/coco_1x_adamw_vil.py',
+    '../../_base_/det_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='small',
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil-small_in1k.pth', prefix='backbone.'),
+    ),
+)
+optim_wrapper = dict(clip_grad=dict(max_norm=1.0))
