@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from vil_mm.models.attentions import sliding_window_attention as attention_module
 from vil_mm.registry import MODELS
 
-OURS, PUBLICATION, SWIN = 'sliding window', "sliding window, publication's formulation", 'Swin-Tiny'
+OURS, RECOMPUTING = 'sliding window', 'sliding window, perceptrons recomputed'
+PUBLICATION, SWIN = "sliding window, publication's formulation", 'Swin-Tiny'
 GLOBAL_ARCH = (
     'l1,h3,d96,n1,s1,g256,p4,f7_l2,h3,d192,n2,s1,g256,p2,f7_l3,h6,d384,n8,s1,g64,p2,f7_l4,h12,d768,n1,s1,g16,p2,f7'
 )
@@ -22,6 +23,7 @@ APE = dict(absolute_position=True)
 #: Settings of ViL-Small, by the name of the mechanism; Swin-Tiny is mmpretrain's.
 VIL_SMALL = {
     OURS: dict(),
+    RECOMPUTING: dict(with_cp='ffn'),
     PUBLICATION: dict(),
     'full': dict(attn_cfg=dict(type='vil_mm.FullAttention'), **APE),
     'Linformer': dict(attn_cfg=dict(type='vil_mm.LinformerAttention', num_features=256), **APE),

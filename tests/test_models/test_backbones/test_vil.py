@@ -110,12 +110,13 @@ def test_drop_path_grows_linearly():
 def test_checkpointing_changes_nothing(neighbors):
     """Not even with the random shift: the recomputed forward draws the same neighbours."""
     gradients = []
-    for with_cp in (False, True):
+    for with_cp in (False, True, 'ffn'):
         torch.manual_seed(0)
         model = build(with_cp=with_cp, attn_cfg=dict(neighbors=neighbors), drop_path_rate=0.3, drop_rate=0.2).double()
         sum(x.square().mean() for x in model(torch.randn(2, 3, 64, 64, dtype=torch.float64))).backward()
         gradients.append([p.grad for p in model.parameters()])
-    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(gradients[2], gradients[0])
 
 
 def test_random_shift_in_training_only():
@@ -254,6 +255,7 @@ def test_pretrained_backbone_of_a_classifier(tmp_path):
         (dict(out_type='map'), r"out_type='map' is not one of"),
         (dict(out_type='cls_token'), r"out_type='cls_token' needs global tokens"),
         (dict(frozen_stages=4), r'frozen_stages=4 must be -1 to 3'),
+        (dict(with_cp='attn'), r"with_cp='attn' is not one of True, False, 'ffn'"),
     ],
 )
 def test_errors(kwargs, message):

@@ -34,7 +34,8 @@ class ViLBlock(BaseModule):
         drop_rate (float): Dropout rate in the perceptron.
         drop_path_rate (float): Stochastic depth rate of both residual branches.
         norm_cfg (dict): Config of the norms.
-        with_cp (bool): Whether to recompute the block in the backward pass.
+        with_cp (bool | str): What is recomputed in the backward pass: the
+            block (True), its perceptron (``'ffn'``) or nothing (False).
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class ViLBlock(BaseModule):
         drop_rate: float,
         drop_path_rate: float,
         norm_cfg: dict,
-        with_cp: bool,
+        with_cp: bool | str,
     ) -> None:
         super().__init__()
+        if with_cp not in (True, False, 'ffn'):
+            raise ValueError(f"with_cp={with_cp!r} is not one of True, False, 'ffn'")
         self.with_cp = with_cp
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.attn = attn
@@ -62,12 +65,17 @@ class ViLBlock(BaseModule):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Transform tokens ``(N, G + h * w, C)``, keeping their shape."""
-        if self.with_cp and x.requires_grad:
+        if self.with_cp is True and x.requires_grad:
             return checkpoint(self._forward, x, hw_shape, use_reentrant=False)
         return self._forward(x, hw_shape)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), hw_shape))
+        if self.with_cp == 'ffn' and x.requires_grad:
+            return checkpoint(self._perceive, x, use_reentrant=False)
+        return self._perceive(x)
+
+    def _perceive(self, x: Tensor) -> Tensor:
         return self.ffn(self.norm2(x), identity=x)
 
 
@@ -187,8 +195,9 @@ class ViL(BaseModule):
             -1: none. The final norm goes with the last stage.
         norm_eval (bool): Whether batch norms stay in evaluation mode.
             Defaults to False.
-        with_cp (bool): Whether blocks are recomputed in the backward pass, to
-            save memory. Defaults to False.
+        with_cp (bool | str): What is recomputed in the backward pass, to save
+            memory: the blocks (True), their perceptrons alone, which hold most
+            of it (``'ffn'``), or nothing. Defaults to False.
         norm_cfg (dict): Config of the norms. Defaults to layer norm with
             ``eps=1e-6``.
         init_cfg (dict | list[dict], optional): As in mmengine. Defaults to
@@ -223,7 +232,7 @@ class ViL(BaseModule):
         final_norm: bool = True,
         frozen_stages: int = -1,
         norm_eval: bool = False,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         norm_cfg: dict = dict(type='LN', eps=1e-6),
         init_cfg: dict | list[dict] | None = (
             dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
