@@ -1,11 +1,8 @@
 # The published 3x schedule (arXiv 2103.15358): 270,000 iterations of 16 images.
-# All parameters are decayed. The publication names three weight decays; 0.05 is that of its text.
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05))
+_base_ = './coco_1x_adamw_vil.py'
+
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', by_epoch=False, begin=0, end=270000, milestones=[180000, 240000], gamma=0.1),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=270000, val_interval=10000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-auto_scale_lr = dict(enable=False, base_batch_size=16)
+train_cfg = dict(max_iters=270000)
