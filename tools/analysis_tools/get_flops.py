@@ -30,15 +30,20 @@ def make_inputs(cfg: Config, shape: tuple[int, int]) -> tuple:
     return image, [DetDataSample(metainfo=sizes)]
 
 
-def describe(macs: dict[str, int], modules: dict[str, torch.nn.Module]) -> list[tuple[str, int, int]]:
-    """List the parts: name, parameters and multiply-adds, down to the backbone's stages."""
-    depth = {'backbone.stages': 3}
+def describe(macs: dict[str, int], model: torch.nn.Module) -> list[tuple[str, int, int]]:
+    """List the parts, and the backbone's stages: name, parameters and multiply-adds.
+
+    What a part runs without being called as a module (mmdet's heads of regions
+    do) is listed as ``(elsewhere)``.
+    """
+    parts = dict(model.named_children())
+    stages = {f'backbone.stages.{i}': stage for i, stage in enumerate(getattr(model.backbone, 'stages', ()))}
+    elsewhere = macs[''] - sum(macs.get(name, 0) for name in parts)
     rows = []
-    for name, module in modules.items():
-        parts = name.count('.') + 1
-        if name and parts == depth.get(name.rpartition('.')[0], 1 if '.' not in name else 0):
-            rows.append((name, sum(p.numel() for p in module.parameters()), macs.get(name, 0)))
-    return rows
+    for name, part in parts.items():
+        for key, module in {name: part, **(stages if name == 'backbone' else {})}.items():
+            rows.append((key, sum(p.numel() for p in module.parameters()), macs.get(key, 0)))
+    return [*rows, ('(elsewhere)', 0, elsewhere)] if elsewhere else rows
 
 
 def main() -> None:
@@ -65,7 +70,7 @@ def main() -> None:
     total = macs['']
     print(f'{args.config}, image of {shape[0]}x{shape[1]}')
     print(f'{"part":<22}{"parameters":>14}{"GMACs":>10}{"share":>8}')
-    rows = describe(macs, dict(model.named_modules()))
+    rows = describe(macs, model)
     for name, parameters, part in [*rows, ('all', sum(p.numel() for p in model.parameters()), total)]:
         print(f'{name:<22}{parameters:>14,}{part / 1e9:>10.3f}{part / total:>8.1%}')
     if args.published:
