@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 
 from tests.conftest import ROOT, free_port, options, run_tool
 from vil_mm.engine import launch
+from vil_mm.engine.checkpoint import read_checkpoint
 
 NANO = ROOT / 'configs/vil/vil-nano_1xb64_digits.py'
 
@@ -39,7 +40,7 @@ def train(*args, **kwargs) -> Runner:
 
 def test_ema(few_digits, tmp_path):
     train(few_digits, tmp_path, 'ema')
-    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    checkpoint = read_checkpoint(tmp_path / 'epoch_1.pth')
     # the average is saved as the weights, and the last weights as the average's copy
     averaged, last = checkpoint['state_dict'], checkpoint['ema_state_dict']
     name = 'backbone.stages.0.patch_embed.projection.weight'
