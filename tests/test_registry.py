@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import run_tool
 
-BACKBONE = """dict(type='vil_mm.ViL', arch='tiny', final_norm=False, drop_path_rate=0.1,
+BACKBONE = """dict(type='vil_mm.ViL', arch='tiny', output_norm=None, drop_path_rate=0.1,
     attn_cfg=dict(type='vil_mm.SlidingWindowAttention'))"""
 
 TRAIN_STEP = """

@@ -15,7 +15,7 @@ model = dict(
         img_size=1344,  # the largest image, 1333, rounded up to the last stride
         attn_cfg=dict(type='vil_mm.SlidingWindowAttention'),
         position_fit='crop',
-        final_norm=False,
+        output_norm=None,
         drop_path_rate=0.2,
     ),
     neck=dict(type='FPN', in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),

@@ -15,7 +15,7 @@ model = dict(
         attn_cfg=dict(type='vil_mm.SlidingWindowAttention'),
         position_fit='crop',
         out_indices=(1, 2, 3),
-        final_norm=False,
+        output_norm=None,
         drop_path_rate=0.1,
     ),
     neck=dict(

@@ -68,9 +68,9 @@ def test_output_types():
         torch.testing.assert_close(model(x), (pooled,))
 
 
-def test_final_norm_and_out_indices():
+def test_output_norm_and_out_indices():
     x = torch.randn(1, 3, 64, 64)
-    normed, raw = build(), build(final_norm=False, out_indices=(1, 3))
+    normed, raw = build(), build(output_norm=None, out_indices=(1, 3))
     assert raw.norm is None
     raw.load_state_dict({k: v for k, v in normed.state_dict().items() if not k.startswith('norm.')})
     outputs, raw_outputs = normed(x), raw(x)
@@ -78,16 +78,13 @@ def test_final_norm_and_out_indices():
     expected = normed.norm(raw_outputs[1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     torch.testing.assert_close(outputs[3], expected)
 
-
-def test_train_returns_self_and_stays_frozen():
-    model = build(frozen_stages=1)
-    assert model.train() is model
-    assert [stage.training for stage in model.stages] == [False, False, True, True]
-    sum(x.mean() for x in model(torch.randn(1, 3, 64, 64))).backward()
-    without = {name.split('.')[1] for name, p in model.named_parameters() if p.grad is None}
-    assert without == {'0', '1'}
-    assert not model.eval().stages[3].training
-    assert not any(p.requires_grad for p in build(frozen_stages=3).parameters())
+    each = build(output_norm='each', out_indices=(1, 3))
+    each.norm3.load_state_dict(normed.norm.state_dict())
+    each.load_state_dict(raw.state_dict(), strict=False)
+    outputs = each(x)
+    torch.testing.assert_close(outputs[1], expected)
+    torch.testing.assert_close(outputs[0], each.norm1(raw_outputs[0].permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+    assert not hasattr(each, 'norm0')
 
 
 def test_norm_eval():

@@ -61,7 +61,7 @@ def test_detection_golden(name, dtype):
             # built for the largest image, rounded up to the last stride
             img_size=-(-build['img_size'] // 32) * 32,
             position_fit='crop',
-            final_norm=False,
+            output_norm=None,
             attn_cfg=goldens.attn_cfg(build),
         )
     )

@@ -16,6 +16,8 @@ class BaseAttention(BaseModule):
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
         num_global_tokens (int): Global tokens, which come first. Defaults to 0.
+        in_dims (int, optional): Channels of the input, where they are not those
+            of the output. Defaults to None: ``embed_dims``.
         qkv_bias (bool): Whether the projections of queries, keys and values
             have a bias. Defaults to True.
         attn_drop (float): Dropout rate of the attention weights. Defaults to 0.
@@ -33,6 +35,7 @@ class BaseAttention(BaseModule):
         num_heads: int,
         *,
         num_global_tokens: int = 0,
+        in_dims: int | None = None,
         qkv_bias: bool = True,
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
@@ -44,10 +47,11 @@ class BaseAttention(BaseModule):
         if num_global_tokens < 0:
             raise ValueError(f'num_global_tokens={num_global_tokens} must be at least 0')
         self.embed_dims = embed_dims
+        self.in_dims = in_dims or embed_dims
         self.num_heads = num_heads
         self.num_global_tokens = num_global_tokens
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.qkv = nn.Linear(self.in_dims, 3 * embed_dims, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
@@ -59,9 +63,9 @@ class BaseAttention(BaseModule):
         """
         h, w = hw_shape
         expected = self.num_global_tokens + h * w
-        if x.ndim != 3 or x.shape[1] != expected or x.shape[2] != self.embed_dims:
+        if x.ndim != 3 or x.shape[1] != expected or x.shape[2] != self.in_dims:
             raise ValueError(
-                f'x has shape {tuple(x.shape)}, must be (N, {expected}, {self.embed_dims}): '
+                f'x has shape {tuple(x.shape)}, must be (N, {expected}, {self.in_dims}): '
                 f'{self.num_global_tokens} global tokens and a grid of hw_shape={tuple(hw_shape)}'
             )
 
@@ -80,11 +84,11 @@ class BaseAttention(BaseModule):
         """Attend.
 
         Args:
-            x (Tensor): ``(N, G + h * w, C)``, global tokens first, grid row-major.
+            x (Tensor): ``(N, G + h * w, in_dims)``, global tokens first, grid row-major.
             hw_shape (tuple[int, int]): Grid height and width, in tokens.
 
         Returns:
-            Tensor: Same shape and dtype as ``x``.
+            Tensor: ``(N, G + h * w, embed_dims)``, of the dtype of ``x``.
 
         Raises:
             ValueError: If ``x`` does not hold ``G + h * w`` tokens.

@@ -75,8 +75,8 @@ class SlidingWindowAttention(BaseAttention):
         self.only_global = only_global
         self.q_global = self.kv_global = self.proj_global = None
         if self.num_global_tokens and not share_global_proj:
-            self.q_global = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-            self.kv_global = nn.Linear(embed_dims, 2 * embed_dims, bias=qkv_bias)
+            self.q_global = nn.Linear(self.in_dims, embed_dims, bias=qkv_bias)
+            self.kv_global = nn.Linear(self.in_dims, 2 * embed_dims, bias=qkv_bias)
             self.proj_global = nn.Linear(embed_dims, embed_dims)
         self.relative_position_bias = None
         if relative_position_bias:

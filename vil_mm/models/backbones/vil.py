@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +11,15 @@ from mmcv.cnn.bricks.transformer import FFN, PatchEmbed
 from mmengine.model import BaseModule, ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.utils import to_2tuple
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...registry import MODELS
 from ..layers import AbsolutePositionEmbedding, skip_other_shapes
+from .base_backbone import BaseBackbone
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
 MLP_RATIO = 4
-# A tensor that every checkpoint of ViL holds, and none of Swin or ConvNeXt, whose names are alike.
-ENTRY = 'stages.0.patch_embed.projection.weight'
 
 
 class ViLBlock(BaseModule):
@@ -145,7 +142,7 @@ class ViLStage(BaseModule):
 
 
 @MODELS.register_module()
-class ViL(BaseModule):
+class ViL(BaseBackbone):
     """Multi-Scale Vision Longformer: a backbone for classification, detection and segmentation.
 
     Source: Multi-Scale Vision Longformer: A New Vision Transformer for
@@ -189,10 +186,12 @@ class ViL(BaseModule):
             ``(N, C, h, w)``; ``'avg_featmap'``: the mean of all tokens, global
             ones included, ``(N, C)``; ``'cls_token'``: the first global token,
             ``(N, C)``. Defaults to ``'featmap'``.
-        final_norm (bool): Whether the output of the last stage is normed.
-            Defaults to True.
-        frozen_stages (int): Stages up to this index are frozen. Defaults to
-            -1: none. The final norm goes with the last stage.
+        output_norm (str, optional): ``'last'``: the output of the last stage is
+            normed, as in the published classifiers; ``'each'``: every output
+            has a norm of its own; None: none is, as in the published detectors.
+            Defaults to ``'last'``.
+        frozen_stages (int): Stages up to this index are frozen, with the norms
+            of their outputs. Defaults to -1: none.
         norm_eval (bool): Whether batch norms stay in evaluation mode.
             Defaults to False.
         with_cp (bool | str): What is recomputed in the backward pass, to save
@@ -215,6 +214,9 @@ class ViL(BaseModule):
     """
 
     arch_zoo = ARCH_ZOO
+    entry = 'stages.0.patch_embed.projection.weight'
+    published_entry = 'layer1.0.'
+    converter = 'tools/model_converters/vil2mm.py'
 
     def __init__(
         self,
@@ -229,7 +231,7 @@ class ViL(BaseModule):
         drop_path_rate: float = 0.1,
         out_indices: Sequence[int] | None = None,
         out_type: str = 'featmap',
-        final_norm: bool = True,
+        output_norm: str | None = 'last',
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool | str = False,
@@ -239,16 +241,17 @@ class ViL(BaseModule):
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
         ),
     ) -> None:
-        super().__init__(list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
         settings = resolve_arch(arch)
-        self.depths = settings['depths']
-        self.num_global_tokens = settings['num_global_tokens']
-        self.out_indices = range(len(self.depths)) if out_indices is None else out_indices
-        self.out_type = out_type
-        self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
-        self._check_outputs()
-
+        super().__init__(
+            settings['depths'],
+            settings['num_global_tokens'],
+            out_indices,
+            out_type,
+            output_norm,
+            frozen_stages,
+            norm_eval,
+            init_cfg,
+        )
         num_stages = len(self.depths)
         absolute = settings['absolute_position'] if absolute_position is None else [absolute_position] * num_stages
         attn_cfgs = _merge_attn_cfg(settings['attn_cfgs'], attn_cfg)
@@ -285,112 +288,7 @@ class ViL(BaseModule):
             )
             self.stages.append(stage)
             in_channels = embed_dims
-        self.norm = build_norm_layer(norm_cfg, embed_dims)[1] if final_norm else None
-        self._freeze_stages()
-
-    def _check_outputs(self) -> None:
-        num_stages = len(self.depths)
-        indices = self.out_indices
-        if not isinstance(indices, Sequence) or not indices or not all(0 <= i < num_stages for i in indices):
-            raise ValueError(f'out_indices={self.out_indices} must name stages, 0 to {num_stages - 1}')
-        if self.out_type not in ('featmap', 'avg_featmap', 'cls_token'):
-            raise ValueError(f"out_type={self.out_type!r} is not one of 'featmap', 'avg_featmap', 'cls_token'")
-        if self.out_type == 'cls_token' and not all(self.num_global_tokens[i] for i in self.out_indices):
-            raise ValueError(
-                f"out_type='cls_token' needs global tokens in the stages out_indices={self.out_indices}, "
-                f"arch has num_global_tokens={self.num_global_tokens}; use 'avg_featmap'"
-            )
-        if not -1 <= self.frozen_stages < num_stages:
-            raise ValueError(f'frozen_stages={self.frozen_stages} must be -1 to {num_stages - 1}')
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Encode images.
-
-        Args:
-            x (Tensor): ``(N, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor, ...]: One output per stage of ``out_indices``, as
-            ``out_type`` says.
-
-        Raises:
-            ValueError: If ``x`` has no four dimensions, or is smaller than one
-                patch.
-        """
-        patch_size = self.stages[0].patch_embed.projection.kernel_size
-        if x.ndim != 4:
-            raise ValueError(f'the images have shape {tuple(x.shape)}, must be (N, C, H, W)')
-        if x.shape[-2] < patch_size[0] or x.shape[-1] < patch_size[1]:
-            raise ValueError(f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {patch_size}')
-        outputs = []
-        for i, stage in enumerate(self.stages):
-            x, hw_shape = stage(x)
-            if self.norm is not None and i == len(self.stages) - 1:
-                x = self.norm(x)
-            featmap = x[:, stage.num_global_tokens :].mT.unflatten(2, hw_shape)
-            if i in self.out_indices:
-                if self.out_type == 'featmap':
-                    outputs.append(featmap.contiguous())
-                else:
-                    outputs.append(x.mean(dim=1) if self.out_type == 'avg_featmap' else x[:, 0])
-            x = featmap
-        return tuple(outputs)
-
-    def train(self, mode: bool = True) -> 'ViL':
-        """Set the mode; frozen stages, and with ``norm_eval`` batch norms, stay in evaluation mode."""
-        super().train(mode)
-        self._freeze_stages()
-        if self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
-
-    def _freeze_stages(self) -> None:
-        for stage in self.stages[: self.frozen_stages + 1]:
-            stage.eval()
-            stage.requires_grad_(False)
-        if self.norm is not None and self.frozen_stages == len(self.stages) - 1:
-            self.norm.requires_grad_(False)
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter, for layer-wise learning-rate decay.
-
-        The first stage's embedding has depth 0, block ``k`` (1-based, counted
-        over all stages) depth ``k``; a later stage's embedding goes with the
-        block before it; all that follows the blocks comes last.
-
-        Args:
-            param_name (str): Name of the parameter.
-            prefix (str): What precedes the backbone's own names. Defaults to ''.
-
-        Returns:
-            tuple[int, int]: The depth, and the number of depths.
-        """
-        num_layers = sum(self.depths) + 2
-        path = param_name.removeprefix(prefix).split('.')
-        if not param_name.startswith(prefix) or path[0] != 'stages':
-            return num_layers - 1, num_layers
-        blocks_before = [0, *accumulate(self.depths)][int(path[1])]
-        return (blocks_before + int(path[3]) + 1 if path[2] == 'blocks' else blocks_before), num_layers
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        names = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
-        if names and ENTRY not in names:
-            raise ValueError(_explain_foreign(names))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _explain_foreign(names: Sequence[str]) -> str:
-    """Say why tensors of these names are not those of a ViL."""
-    holder = next((name.removesuffix(ENTRY) for name in names if name.endswith(ENTRY)), None)
-    if holder is not None:
-        advice = f'Its names begin with {holder!r}: load it with prefix={holder!r}.'
-    elif any(name.removeprefix('module.').startswith('layer1.0.') for name in names):
-        advice = 'It is a published file: convert it with tools/model_converters/vil2mm.py.'
-    else:
-        advice = 'It is of another model family.'
-    return f'the checkpoint does not hold {ENTRY!r} of ViL, but such as {list(names[:3])}. {advice}'
+        self.finish(norm_cfg, settings['embed_dims'], to_2tuple(settings['patch_sizes'][0]))
 
 
 def _merge_attn_cfg(attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | None] | None) -> list[dict]:

@@ -1,0 +1,127 @@
+"""What every backbone promises, whatever its family: any size, frozen stages, checkpointing, gradients."""
+
+import pytest
+import torch
+
+from vil_mm.registry import MODELS
+
+# One small model of each family and kind.
+BACKBONES = {
+    'vil': dict(
+        type='vil_mm.ViL',
+        arch='l1,h1,d8,n1,s1,g1,p4,f3,a0_l2,h2,d16,n2,s1,g2,p2,f2,a0_l3,h2,d16,n2,s1,g1,p2,f7,a0_l4,h4,d32,n1,s1,g0,p2,f7,a0',
+        drop_path_rate=0.0,
+    ),
+}
+
+pytestmark = pytest.mark.parametrize('family', BACKBONES)
+
+
+def build(family, **kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(dict(BACKBONES[family], **kwargs))
+    model.init_weights()
+    return model
+
+
+def loss_of(outputs):
+    return sum(x.square().mean() for x in outputs)
+
+
+@pytest.mark.parametrize(
+    'shape', [(1, 3, 33, 47), (3, 3, 64, 64), (1, 3, 224, 224), (3, 3, 157, 101), (1, 3, 256, 320)], ids=str
+)
+def test_any_size(family, shape):
+    model = build(family)
+    outputs = model(torch.randn(shape))
+    assert len(outputs) == len(model.stages)
+    for i, x in enumerate(outputs):
+        assert x.ndim == 4 and x.shape[0] == shape[0] and x.isfinite().all() and x.is_contiguous()
+        for side, size in zip(x.shape[2:], shape[2:]):
+            assert size // 2 ** (i + 2) <= side <= -(-size // 2 ** (i + 2)), (i, x.shape)
+
+
+def test_every_parameter_has_a_gradient(family):
+    model = build(family, output_norm='each')
+    loss_of(model(torch.randn(2, 3, 96, 128))).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+def test_train_returns_self_and_stays_frozen(family):
+    model = build(family, frozen_stages=1, output_norm='each')
+    assert model.train() is model and model.eval() is model
+    model.train()
+    assert [stage.training for stage in model.stages] == [False, False, True, True]
+    frozen = {
+        name: value.clone() for name, value in model.state_dict().items() if name.startswith(('stages.0', 'stages.1'))
+    }
+    loss_of(model(torch.randn(2, 3, 64, 64))).backward()
+    without = {'.'.join(name.split('.')[:2]) for name, p in model.named_parameters() if p.grad is None}
+    assert {name.replace('.weight', '').replace('.bias', '') for name in without} == {
+        'stages.0',
+        'stages.1',
+        'norm0',
+        'norm1',
+    }
+    # running statistics of batch norms too
+    torch.testing.assert_close(frozen, {name: model.state_dict()[name] for name in frozen}, rtol=0, atol=0)
+    everything = build(family, frozen_stages=len(model.stages) - 1)
+    assert not any(p.requires_grad for p in everything.parameters())
+
+
+def test_checkpointing_changes_nothing(family):
+    gradients = []
+    for with_cp in (False, True):
+        model = build(family, with_cp=with_cp, drop_path_rate=0.3).double()
+        torch.manual_seed(1)
+        loss_of(model(torch.randn(2, 3, 64, 96, dtype=torch.float64))).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_outputs_for_classification(family):
+    images = torch.randn(3, 3, 64, 64)
+    featmap, pooled = (
+        build(family, out_indices=(3,)).eval(),
+        build(family, out_indices=(3,), out_type='avg_featmap').eval(),
+    )
+    (x,), (mean,) = featmap(images), pooled(images)
+    torch.testing.assert_close(mean, x.mean((2, 3)))
+
+
+def test_layer_depths(family):
+    model = build(family)
+    depths = {name: model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()}
+    assert {count for _, count in depths.values()} == {sum(model.depths) + 2}
+    assert {depth for depth, _ in depths.values()} == set(range(sum(model.depths) + 2))
+    assert model.get_layer_depth('head.fc.weight', 'backbone.')[0] == sum(model.depths) + 1
+
+
+def test_loading_refuses_another_family(family):
+    model = build(family)
+    others = [name for name in BACKBONES if type(build(name)) is not type(model)]
+    for state in [{'layers.0.weight': torch.zeros(1)}, *(build(name).state_dict() for name in others)]:
+        with pytest.raises(ValueError, match=r'does not hold .*It is of another model family'):
+            model.load_state_dict(state, strict=False)
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(out_indices=(4,)), r'out_indices=\(4,\) must name stages, 0 to 3'),
+        (dict(out_type='map'), r"out_type='map' is not one of"),
+        (dict(output_norm='first'), r"output_norm='first' is not one of 'last', 'each', None"),
+        (dict(frozen_stages=4), r'frozen_stages=4 must be -1 to 3'),
+        (dict(arch='huge'), r"arch='huge'"),
+    ],
+)
+def test_errors(family, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(family, **kwargs)
+
+
+def test_image_errors(family):
+    with pytest.raises(ValueError, match=r'the images have shape \(3, 64, 64\), must be'):
+        build(family)(torch.rand(3, 64, 64))
+    with pytest.raises(ValueError, match=r'the image has size \(3, 64\), must be at least one patch'):
+        build(family)(torch.rand(1, 3, 3, 64))

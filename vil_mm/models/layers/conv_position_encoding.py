@@ -1,0 +1,26 @@
+"""Position encoding by a depth-wise convolution."""
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+class ConvPositionEncoding(BaseModule):
+    """Adds a depth-wise convolution of a feature map to it, which tells tokens where they are.
+
+    Source: Conditional Positional Encodings for Vision Transformers (arXiv
+    2102.10882), as L2ViT and ViTAEv2*-VSA use it.
+
+    Args:
+        embed_dims (int): Channels.
+        kernel_size (int): Height and width of the kernel, an odd number.
+            Defaults to 3.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+    """
+
+    def __init__(self, embed_dims: int, kernel_size: int = 3, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.proj = nn.Conv2d(embed_dims, embed_dims, kernel_size, padding=kernel_size // 2, groups=embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode a feature map ``(N, C, h, w)``, keeping its shape."""
+        return x + self.proj(x)
