@@ -7,7 +7,8 @@ import torch
 
 from tests import goldens
 from tests.conftest import run_tool
-from tools.model_converters.vil2mm import convert_file, convert_state_dict
+from tools.model_converters.vil2mm import convert_state_dict
+from vil_mm.engine.conversion import convert_file
 
 CONVERTER = 'tools/model_converters/vil2mm.py'
 
@@ -64,7 +65,7 @@ def test_other_files_fail(tmp_path):
     assert result.returncode != 0
     assert "must hold 'net', but holds ['model']" in result.stdout and 'Traceback' not in result.stdout
     with pytest.raises(FileNotFoundError):
-        convert_file(tmp_path / 'none.pth', tmp_path / 'out.pth')
+        convert_file(tmp_path / 'none.pth', tmp_path / 'out.pth', convert_state_dict, ['net'], 'classification')
 
 
 def test_code_does_not_run(tmp_path):
@@ -74,5 +75,5 @@ def test_code_does_not_run(tmp_path):
 
     torch.save(dict(net={}, args=Code()), tmp_path / 'code.pth')
     with pytest.raises(ValueError, match=r'posix\.system'):
-        convert_file(tmp_path / 'code.pth', tmp_path / 'out.pth')
+        convert_file(tmp_path / 'code.pth', tmp_path / 'out.pth', convert_state_dict, ['net'], 'classification')
     assert not (tmp_path / 'ran').exists() and not (tmp_path / 'out.pth').exists()

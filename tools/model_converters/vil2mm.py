@@ -6,16 +6,14 @@ A classification file becomes one of mmpretrain's ImageClassifier: the names
 RetinaNet, as the configs of this repository build them.
 """
 
-import argparse
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vil_mm.engine.checkpoint import read_checkpoint
+from vil_mm.engine.conversion import argument_parser, run, strip_module
 
 EMBED_NAMES = {
     'proj.weight': 'patch_embed.projection.weight',
@@ -117,8 +115,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
     Raises:
         ValueError: If a name is not one of a Vision Longformer.
     """
-    if all(name.startswith('module.') for name in published):
-        published = {name.removeprefix('module.'): tensor for name, tensor in published.items()}
+    published = strip_module(published)
     converted, dropped, unknown = {}, {}, []
     attentions: dict[tuple[int, int], dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in published.items():
@@ -202,53 +199,14 @@ def convert_detector(published: Mapping[str, Tensor]) -> tuple[dict[str, Tensor]
     return converted, dropped
 
 
-def convert_file(source: str | Path, target: str | Path, allow: tuple[str, ...] = (), detector: bool = False) -> None:
-    """Convert a published file, and print what became of its tensors.
-
-    Args:
-        source (str | Path): The published file: a dict with the key ``net``,
-            or of a detector ``model``.
-        target (str | Path): The file to write.
-        allow (tuple[str, ...]): See :func:`vil_mm.engine.checkpoint.read_checkpoint`.
-        detector (bool): Whether it is a whole detector of Detectron2.
-
-    Raises:
-        ValueError: If the file is not one of the family, or holds code.
-    """
-    checkpoint = read_checkpoint(source, allow=allow)
-    key, kind = ('model', 'detector') if detector else ('net', 'classification')
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), Mapping):
-        held = sorted(map(str, checkpoint))[:8] if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise ValueError(f'{source} is no published {kind} file: it must hold {key!r}, but holds {held}')
-    converted, dropped = (convert_detector if detector else convert_state_dict)(checkpoint[key])
-    meta = {key: checkpoint[key] for key in ('arch', 'epoch', 'best_acc') if key in checkpoint}
-    meta['converted_from'] = Path(source).name
-    torch.save({'state_dict': converted, 'meta': meta}, target)
-    for name, reason in dropped.items():
-        print(f'left out  {name}: {reason}')
-    others = sorted(set(map(str, checkpoint)) - {key, *meta})
-    if others:
-        print(f'left out  what is not of the model: {", ".join(others)}')
-    print(f'{target}: {len(converted)} tensors from {len(checkpoint[key])} published ones, {len(dropped)} left out')
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', metavar='SRC', help='published file')
-    parser.add_argument('target', metavar='DST', help='file to write')
-    parser.add_argument(
-        '--allow',
-        nargs='+',
-        default=(),
-        metavar='TYPE',
-        help='full names of types that the file may hold beside tensors and plain values',
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument('--detector', action='store_true', help='the file is a whole detector of Detectron2')
     args = parser.parse_args()
-    try:
-        convert_file(args.source, args.target, tuple(args.allow), args.detector)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
+    if args.detector:
+        run(args, convert_detector, ['model'], 'detector')
+    else:
+        run(args, convert_state_dict, ['net'], 'classification')
 
 
 if __name__ == '__main__':

@@ -5,7 +5,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from tests import goldens
-from tools.model_converters.vil2mm import convert_file, convert_state_dict
+from tools.model_converters.vil2mm import convert_state_dict
+from vil_mm.engine.conversion import convert_file
 from vil_mm.registry import MODELS
 
 
@@ -37,7 +38,7 @@ def test_golden(name, dtype, tmp_path):
     case, published, images, expected = goldens.load(name, dtype)
     published = {f'module.{key}': value for key, value in published.items()}
     torch.save(dict(net=published, arch='msvit', epoch=3, best_acc=0.5, optimizer={}), tmp_path / 'model_best.pth')
-    convert_file(tmp_path / 'model_best.pth', tmp_path / 'converted.pth')
+    convert_file(tmp_path / 'model_best.pth', tmp_path / 'converted.pth', convert_state_dict, ['net'], 'classification')
 
     classifier = build_classifier(case['build'], published['module.head.weight'].shape[1]).to(dtype).eval()
     checkpoint = torch.load(tmp_path / 'converted.pth', weights_only=True)

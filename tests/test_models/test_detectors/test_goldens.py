@@ -10,7 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 
 from tests import goldens
 from tests.conftest import ROOT
-from tools.model_converters.vil2mm import convert_file
+from tools.model_converters.vil2mm import convert_detector
+from vil_mm.engine.conversion import convert_file
 
 CONFIGS = {
     'mask_rcnn': 'mask-rcnn_vil-tiny_fpn_1x_coco',
@@ -23,7 +24,7 @@ def load(name, dtype, tmp_path):
     """A case, its images, and the detector that the converted file makes."""
     case, published, images, expected = goldens.load(name, dtype, 'vil_detector')
     torch.save(dict(model=published, iteration=1), tmp_path / 'model_final.pth')
-    convert_file(tmp_path / 'model_final.pth', tmp_path / 'converted.pth', detector=True)
+    convert_file(tmp_path / 'model_final.pth', tmp_path / 'converted.pth', convert_detector, ['model'], 'detector')
     cfg = Config.fromfile(ROOT / f'configs/vil/detection/{CONFIGS[name[:9]]}.py')
     cfg.model.backbone.pop('init_cfg')
     init_default_scope('mmdet')
