@@ -11,6 +11,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file')
     launch.add_arguments(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='also write all predictions to this file')
+    parser.add_argument('--show-dir', metavar='FOLDER', help='also draw the predictions into this folder')
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out {args.out!r} must end in .pkl or .pickle')
@@ -24,6 +25,11 @@ def main() -> None:
     if args.out:
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
+    if args.show_dir:
+        cfg.custom_hooks = [
+            *cfg.get('custom_hooks', []),
+            dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir),
+        ]
     launch.check_image_folders(cfg, ['test_dataloader'])
     launch.build_runner(cfg).test()
 

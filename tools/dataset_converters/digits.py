@@ -16,6 +16,17 @@ from sklearn.model_selection import train_test_split
 NUM_HELD_OUT = 360
 
 
+def load_splits() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Load the scans, apart for training and validation: their numbers, grey levels (0 to 255) and digits."""
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    parts = train_test_split(np.arange(len(grey)), test_size=NUM_HELD_OUT, stratify=digits.target, random_state=0)
+    return {
+        split: (np.sort(part), grey[np.sort(part)], digits.target[np.sort(part)])
+        for split, part in zip(('train', 'val'), parts)
+    }
+
+
 def write_digits(root: Path, size: int) -> None:
     """Write the images.
 
@@ -23,20 +34,16 @@ def write_digits(root: Path, size: int) -> None:
         root (Path): The folder to write to.
         size (int): Height and width of the images, in pixels.
     """
-    digits = load_digits()
-    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    indices = np.arange(len(grey))
-    train, val = train_test_split(indices, test_size=NUM_HELD_OUT, stratify=digits.target, random_state=0)
     (root / 'meta').mkdir(parents=True, exist_ok=True)
-    for split, members in (('train', train), ('val', val)):
+    for split, scans in load_splits().items():
         lines = []
-        for index in sorted(members):
-            name = f'{digits.target[index]}/{index:04d}.png'
+        for number, grey, label in zip(*scans):
+            name = f'{label}/{number:04d}.png'
             path = root / split / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = Image.fromarray(grey[index]).resize((size, size), Image.Resampling.BICUBIC)
+            image = Image.fromarray(grey).resize((size, size), Image.Resampling.BICUBIC)
             image.convert('RGB').save(path)
-            lines.append(f'{name} {digits.target[index]}')
+            lines.append(f'{name} {label}')
         (root / 'meta' / f'{split}.txt').write_text('\n'.join(lines) + '\n')
         print(f'{root / split}: {len(lines)} images of {size}x{size} pixels')
 

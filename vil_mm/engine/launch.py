@@ -119,6 +119,8 @@ def check_image_folders(cfg: Config, loaders: Sequence[str]) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner, with the safeguards of all runs and what a machine without a GPU needs."""
     use_safe_checkpoint_loading()
+    if not is_cuda_available() and cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+        enable_amp(cfg)
     hooks = cfg.get('custom_hooks') or []
     if not any(hook.get('type') == FINITE_LOSS_HOOK for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]

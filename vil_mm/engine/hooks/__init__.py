@@ -1,6 +1,13 @@
 from .check_finite_loss import CheckFiniteLossHook
+from .draw_predictions import DrawPredictionsHook
 from .keep_first_classes import KeepFirstClassesHook
 from .performer_redraw import PerformerRedrawHook
 from .random_shift_switch import RandomShiftSwitchHook
 
-__all__ = ['CheckFiniteLossHook', 'KeepFirstClassesHook', 'PerformerRedrawHook', 'RandomShiftSwitchHook']
+__all__ = [
+    'CheckFiniteLossHook',
+    'DrawPredictionsHook',
+    'KeepFirstClassesHook',
+    'PerformerRedrawHook',
+    'RandomShiftSwitchHook',
+]

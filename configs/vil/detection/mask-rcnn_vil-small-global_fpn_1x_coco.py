@@ -1,0 +1,11 @@
+# Global memory in all stages: tokens attend to global tokens alone.
+_base_ = './mask-rcnn_vil-small-ape_fpn_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='l1,h3,d96,n1,s1,g256,p4,f7_l2,h3,d192,n2,s1,g256,p2,f7_'
+        'l3,h6,d384,n8,s1,g64,p2,f7_l4,h12,d768,n1,s1,g16,p2,f7',
+        attn_cfg=dict(_delete_=True, only_global=True),
+        init_cfg=dict(checkpoint='checkpoints/vil-small-global_in1k.pth'),
+    )
+)

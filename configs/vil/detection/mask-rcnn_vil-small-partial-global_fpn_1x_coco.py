@@ -1,0 +1,13 @@
+# Global memory in the first two stages, full attention in the others.
+# By the published arch string, whose last stage is 384 wide; the published parameters have it 768 wide.
+_base_ = './mask-rcnn_vil-small-ape_fpn_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        arch='l1,h3,d96,n1,s1,g256,p4,f7_l2,h3,d192,n2,s1,g256,p2,f7_'
+        'l3,h6,d384,n8,s0,g1,p2,f7_l4,h6,d384,n1,s0,g0,p2,f7',
+        attn_cfg=dict(_delete_=True, only_global=True),
+        init_cfg=dict(checkpoint='checkpoints/vil-small-partial-global_in1k.pth'),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 384]),
+)

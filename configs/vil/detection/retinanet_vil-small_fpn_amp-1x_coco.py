@@ -1,0 +1,4 @@
+# In mixed precision, as the publication trains.
+_base_ = './retinanet_vil-small_fpn_1x_coco.py'
+
+optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')

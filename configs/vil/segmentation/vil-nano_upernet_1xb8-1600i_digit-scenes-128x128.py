@@ -1,0 +1,16 @@
+# Label maps of handwritten digits, from the weights of the classification demo.
+_base_ = [
+    '../../_base_/models/upernet_vil-nano.py',
+    '../../_base_/datasets/digit_scenes_semantic.py',
+    '../../_base_/schedules/digit_scenes_adamw.py',
+    '../../_base_/seg_runtime.py',
+]
+
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=50, end=1600),
+]
+train_cfg = dict(max_iters=1600)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1))
+randomness = dict(seed=0)

@@ -1,0 +1,15 @@
+_base_ = [
+    '../../_base_/models/upernet_vil.py',
+    '../../_base_/datasets/ade20k_512.py',
+    '../../_base_/schedules/upernet_160k_adamw.py',
+    '../../_base_/seg_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        arch='tiny',
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil-tiny_in1k.pth', prefix='backbone.'),
+    ),
+    decode_head=dict(in_channels=[48, 96, 192, 384]),
+    auxiliary_head=dict(in_channels=192),
+)

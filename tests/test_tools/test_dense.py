@@ -1,0 +1,129 @@
+"""Detectors and segmenters in the tools: training, testing, resuming, several processes, pictures, inferencers."""
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from tests.conftest import ROOT, free_port, run_tool
+from tests.scenes import DEMOS, on_scenes, write
+
+LEAVES = sorted(
+    path
+    for task in ('detection', 'segmentation')
+    for path in (ROOT / 'configs').glob(f'*/{task}/*.py')
+    if path not in DEMOS.values()
+)
+METRICS = r'((?:coco/)?(?:bbox|segm)_mAP|mIoU): +([\d.]+)'
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    """A few scenes of digits."""
+    root = tmp_path_factory.mktemp('scenes')
+    run_tool('tools/dataset_converters/digit_scenes.py', '--root', root, '--num-train', 12, '--num-val', 5)
+    return root
+
+
+def metrics(log):
+    return dict(re.findall(METRICS, log))
+
+
+def train_resume_and_test(config, folder, test_options=()):
+    """Train 5 iterations, resume for 2 more, test; give the log of the test."""
+    log = run_tool('tools/train.py', config, '--work-dir', folder).stdout
+    assert re.search(r'Iter\(train\) \[5/5\]', log), log[-3000:]
+    log = run_tool(
+        'tools/train.py', config, '--work-dir', folder, '--resume', '--cfg-options', 'train_cfg.max_iters=7'
+    ).stdout
+    assert 'resumed epoch' in log and re.search(r'Iter\(train\) \[7/7\]', log), log[-3000:]
+    assert not re.search(r'Iter\(train\) \[5/7\]', log)
+    return run_tool('tools/test.py', config, folder / 'iter_7.pth', '--work-dir', folder, *test_options).stdout
+
+
+def short(cfg, folder):
+    return write(
+        cfg,
+        folder,
+        train_cfg__max_iters=5,
+        train_cfg__val_interval=100,
+        default_hooks__logger__interval=1,
+        default_hooks__checkpoint__interval=5,
+        default_hooks__checkpoint__save_best=None,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path):
+    cfg = on_scenes(path, scenes)
+    if 'performer' in path.stem or 'full' in path.stem:
+        cfg.model.backbone.img_size = 160
+    log = train_resume_and_test(short(cfg, tmp_path), tmp_path)
+    assert metrics(log)
+
+
+@pytest.mark.parametrize('demo', DEMOS)
+def test_demo_in_the_tools(demo, scenes, tmp_path):
+    """Trains, resumes, tests; two processes evaluate as one; pictures are drawn."""
+    config = short(on_scenes(DEMOS[demo], scenes), tmp_path)
+    one = train_resume_and_test(config, tmp_path, ['--show-dir', tmp_path / 'shown'])
+    assert len(metrics(one)) == {'mask-rcnn': 2, 'retinanet': 1, 'upernet': 1}[demo]
+    assert sorted(path.name for path in (tmp_path / 'shown/val').iterdir()) == [f'000{i}.png' for i in range(5)]
+    two = run_tool(
+        'tools/dist_test.sh', config, tmp_path / 'iter_7.pth', 2, '--work-dir', tmp_path, env=dict(PORT=free_port())
+    ).stdout
+    assert metrics(two) == metrics(one)
+
+
+@pytest.mark.parametrize('demo', DEMOS)
+def test_inferencers_take_the_configs(demo, scenes, tmp_path):
+    from mmdet.apis import DetInferencer
+    from mmengine.registry import MODELS, init_default_scope
+    from mmseg.apis import MMSegInferencer
+
+    cfg = on_scenes(DEMOS[demo], scenes)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    checkpoint = tmp_path / 'model.pth'
+    meta = dict(dataset_meta=dict(cfg.test_dataloader.dataset.metainfo))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
+    config, image = str(write(cfg, tmp_path)), str(scenes / 'val/0000.png')
+    if demo == 'upernet':
+        result = MMSegInferencer(config, str(checkpoint), device='cpu')(image, out_dir=str(tmp_path / 'out'))
+        assert result['predictions'].shape == (128, 128)
+    else:
+        inferencer = DetInferencer(config, str(checkpoint), device='cpu', show_progress=False)
+        (prediction,) = inferencer(image, pred_score_thr=0.0, out_dir=str(tmp_path / 'out'))['predictions']
+        assert prediction['bboxes'] and ('masks' in prediction) == (demo == 'mask-rcnn')
+    assert list((tmp_path / 'out').rglob('0000.*'))
+
+
+def test_layer_decay_reaches_the_detectors_backbone(scenes):
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import MODELS, init_default_scope
+
+    leaf = Config.fromfile(ROOT / 'configs/vil/detection/mask-rcnn_vil-small-layer-decay_fpn_1x_coco.py')
+    cfg = on_scenes(DEMOS['mask-rcnn'], scenes)
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    optimizer = build_optim_wrapper(model, leaf.optim_wrapper).optimizer
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {names[id(group['params'][0])]: group['lr'] for group in optimizer.param_groups}
+    assert len(rates) == len(names)
+    full = leaf.optim_wrapper.optimizer.lr
+    assert rates['rpn_head.rpn_conv.weight'] == pytest.approx(full)
+    assert rates['backbone.stages.3.blocks.0.norm1.weight'] == pytest.approx(full * 0.9)
+    assert rates['backbone.stages.0.patch_embed.projection.weight'] == pytest.approx(full * 0.9**8)
+
+    for rate in (None, 0, 1.5, 'much'):
+        with pytest.raises(ValueError, match=rf'layer_decay_rate={rate!r}, must be a number in \(0, 1\]'):
+            build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=dict(layer_decay_rate=rate, a=1)))
+    with pytest.raises(ValueError, match='Linear has the backbone NoneType, which has no get_layer_depth'):
+        build_optim_wrapper(torch.nn.Linear(2, 2), leaf.optim_wrapper)
+
+
+def test_attention_picture(scenes, tmp_path):
+    pass

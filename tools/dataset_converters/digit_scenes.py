@@ -1,0 +1,121 @@
+"""Write scenes of handwritten digits, annotated as COCO (boxes, instance masks) and as label maps.
+
+Each scene is a dark canvas with one to five of scikit-learn's digits in sizes of their own, which hardly overlap.
+Written are ``{train,val}/<number>.png``, ``annotations/{train,val}.json`` in COCO's format, whose masks are the
+digits' outlines, holes filled, and ``label_maps/{train,val}/<number>.png``: 0 for the background, 1 to 10 for the
+digits 0 to 9, holes left out. Training and validation scenes share no digit's scan.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from digits import load_splits
+from PIL import Image
+
+CLASSES = [str(digit) for digit in range(10)]
+SIZES = (28, 52)
+INK = 80  # grey level from which a pixel belongs to its digit
+MAX_OVERLAP = 0.05
+
+
+def place(rng: np.random.Generator, count: int, canvas: int) -> list[tuple[int, int, int]]:
+    """Draw squares ``(x, y, size)`` in pixels of which no two overlap much; as many as find room."""
+    squares: list[tuple[int, int, int]] = []
+    for _ in range(20 * count):
+        size = int(rng.integers(*SIZES))
+        x, y = (int(v) for v in rng.integers(0, canvas - size + 1, 2))
+        shared = [
+            max(0, min(x + size, a + b) - max(x, a)) * max(0, min(y + size, c + b) - max(y, c)) / min(size, b) ** 2
+            for a, c, b in squares
+        ]
+        if all(overlap <= MAX_OVERLAP for overlap in shared):
+            squares.append((x, y, size))
+        if len(squares) == count:
+            break
+    return squares
+
+
+def draw_scene(rng: np.random.Generator, scans: np.ndarray, labels: np.ndarray, canvas: int) -> tuple:
+    """Draw one scene.
+
+    Args:
+        rng (np.random.Generator): Draws what is random.
+        scans (np.ndarray): ``(n, 8, 8)`` grey levels, 0 to 255.
+        labels (np.ndarray): ``(n,)``, 0 to 9.
+        canvas (int): Height and width of the scene, in pixels.
+
+    Returns:
+        tuple: The scene and its label map, ``(canvas, canvas)`` in uint8, and
+        the digits as a list of ``(label, bounding box, area, polygons)``.
+    """
+    scene, label_map = (np.zeros((canvas, canvas), np.uint8) for _ in range(2))
+    instances = []
+    for x, y, size in place(rng, int(rng.integers(1, 6)), canvas):
+        chosen = int(rng.integers(len(scans)))
+        label = int(labels[chosen])
+        digit = np.asarray(Image.fromarray(scans[chosen]).resize((size, size), Image.Resampling.BICUBIC))
+        ink = digit >= INK
+        part = np.s_[y : y + size, x : x + size]
+        scene[part] = np.maximum(scene[part], digit)
+        label_map[part][ink] = label + 1
+        outlines, _ = cv2.findContours(ink.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        # what is too thin for a polygon is left out
+        polygons = [(outline[:, 0] + (x, y)).astype(float) for outline in outlines if len(outline) >= 3]
+        corners = np.concatenate(polygons)
+        left, top = corners.min(0)
+        width, height = corners.max(0) - (left, top) + 1
+        area = sum(cv2.contourArea(outline) for outline in outlines)
+        box = [float(value) for value in (left, top, width, height)]
+        instances.append((label, box, area, [p.flatten().tolist() for p in polygons]))
+    return scene, label_map, instances
+
+
+def write_scenes(root: Path, split: str, count: int, canvas: int, scans: np.ndarray, labels: np.ndarray) -> None:
+    """Write the scenes of a split; equal arguments give equal files."""
+    rng = np.random.default_rng([int(split == 'val'), canvas])
+    for folder in (root / split, root / 'label_maps' / split, root / 'annotations'):
+        folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for number in range(count):
+        scene, label_map, instances = draw_scene(rng, scans, labels, canvas)
+        name = f'{number:04d}.png'
+        Image.fromarray(scene).convert('RGB').save(root / split / name)
+        Image.fromarray(label_map).save(root / 'label_maps' / split / name)
+        images.append(dict(id=number, file_name=name, height=canvas, width=canvas))
+        for label, box, area, polygons in instances:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=label,
+                    bbox=box,
+                    area=area,
+                    segmentation=polygons,
+                    iscrowd=0,
+                )
+            )
+    categories = [dict(id=label, name=name) for label, name in enumerate(CLASSES)]
+    text = json.dumps(dict(images=images, annotations=annotations, categories=categories))
+    (root / 'annotations' / f'{split}.json').write_text(text)
+    print(f'{root / split}: {count} scenes of {canvas}x{canvas} pixels, {len(annotations)} digits')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--root', type=Path, default=Path('data/digit_scenes'), help='folder to write to (%(default)s)')
+    parser.add_argument('--size', type=int, default=128, help='height and width in pixels (%(default)s)')
+    parser.add_argument('--num-train', type=int, default=800, help='scenes to train on (%(default)s)')
+    parser.add_argument('--num-val', type=int, default=100, help='scenes to validate on (%(default)s)')
+    args = parser.parse_args()
+    if args.size < SIZES[1]:
+        parser.error(f'--size {args.size} must be at least {SIZES[1]}, so that the largest digit fits')
+    splits = load_splits()
+    for split, count in (('train', args.num_train), ('val', args.num_val)):
+        write_scenes(args.root, split, count, args.size, *splits[split][1:])
+
+
+if __name__ == '__main__':
+    main()

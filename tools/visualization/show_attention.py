@@ -1,0 +1,193 @@
+"""Draw where a token looks: the attention weights of each head, over the image, stage by stage.
+
+Works with any classifier, detector or segmenter whose backbone is of this package, and with any attention whose output
+is a weighted sum of values. The picture is the image as the network sees it, after the config's test pipeline.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
+from vil_mm.models.attentions.base_attention import BaseAttention
+
+
+def make_inferencer(config: Path, checkpoint: Path):
+    """Make the inferencer of the config's library, on the CPU, for one image at a time."""
+    scope = Config.fromfile(config).default_scope
+    if scope == 'mmpretrain':
+        from mmpretrain.apis import ImageClassificationInferencer
+
+        return ImageClassificationInferencer(str(config), str(checkpoint), device='cpu')
+    if scope == 'mmdet':
+        from mmdet.apis import DetInferencer
+
+        return DetInferencer(str(config), str(checkpoint), device='cpu', show_progress=False)
+    from mmseg.apis import MMSegInferencer
+
+    return MMSegInferencer(str(config), str(checkpoint), device='cpu')
+
+
+def record_inputs(inferencer, image: Path, block: int) -> tuple[Tensor, list[tuple[BaseAttention, Tensor, tuple]]]:
+    """Run an image, and record what the attentions get.
+
+    Args:
+        inferencer: Of :func:`make_inferencer`.
+        image (Path): The image.
+        block (int): Which block of each stage; -1 is the last.
+
+    Returns:
+        tuple: The backbone's input ``(1, 3, H, W)``, and per stage the
+        attention, its tokens ``(1, G + h * w, C)`` and its grid ``(h, w)``.
+    """
+    backbone = inferencer.model.backbone
+    images, records = [], []
+    handles = [backbone.register_forward_pre_hook(lambda module, args: images.append(args[0]))]
+    for stage in backbone.stages:
+        if not -len(stage.blocks) <= block < len(stage.blocks):
+            raise ValueError(f'--block {block}: stage {len(records)} has {len(stage.blocks)} blocks')
+        attention = stage.blocks[block].attn
+        handles.append(attention.register_forward_pre_hook(lambda module, args: records.append((module, *args))))
+    inferencer(str(image))
+    for handle in handles:
+        handle.remove()
+    return images[0], records
+
+
+def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, int], token: int) -> Tensor:
+    """Find how much each token counts for one, as the gradient of its output by the values.
+
+    Args:
+        attention (BaseAttention): The attention.
+        x (Tensor): Its input, ``(1, G + h * w, C)``.
+        hw_shape (tuple[int, int]): The grid.
+        token (int): Which token's output.
+
+    Returns:
+        Tensor: ``(heads, G + h * w)``; each head's weights add up to 1.
+
+    Raises:
+        ValueError: If the output is no weighted sum of the tokens' values.
+    """
+    seen = {}
+
+    def keep_projection(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        seen['qkv'] = output.detach().requires_grad_()
+        return seen['qkv']
+
+    def keep_output(module: nn.Module, args: tuple) -> None:
+        seen['out'] = args[0]
+
+    handles = [
+        attention.qkv.register_forward_hook(keep_projection),
+        attention.proj.register_forward_pre_hook(keep_output),
+    ]
+    with torch.enable_grad():
+        attention(x, hw_shape)
+    for handle in handles:
+        handle.remove()
+    weights = []
+    for head in range(attention.num_heads):
+        channel = head * attention.embed_dims // attention.num_heads
+        (gradient,) = torch.autograd.grad(seen['out'][0, token - x.shape[1], channel], seen['qkv'], retain_graph=True)
+        weights.append(gradient[0, :, 2 * attention.embed_dims + channel])
+    weights = torch.stack(weights)
+    if not torch.allclose(weights.sum(1), torch.ones(len(weights)), atol=1e-3):
+        raise ValueError(f'{type(attention).__name__} gives no weights to the tokens: they add up to {weights.sum(1)}')
+    return weights
+
+
+def show_attention(
+    config: Path,
+    checkpoint: Path,
+    image: Path,
+    target: Path,
+    point: list[int] | None = None,
+    global_token: int | None = None,
+    block: int = -1,
+) -> None:
+    """Draw the picture.
+
+    Args:
+        config (Path): Config of a classifier, detector or segmenter.
+        checkpoint (Path): Checkpoint file.
+        image (Path): The image.
+        target (Path): The picture to write.
+        point (list[int], optional): Column and row, in pixels of the image as
+            the network sees it, of the token that looks. None: the centre.
+        global_token (int, optional): A global token that looks in place of one
+            of the image.
+        block (int): Which block of each stage; -1 is the last.
+
+    Raises:
+        ValueError: If ``point`` is outside of the image, or ``block`` is not there.
+    """
+    use_safe_checkpoint_loading()
+    inferencer = make_inferencer(config, checkpoint)
+    shown, records = record_inputs(inferencer, image, block)
+    height, width = shown.shape[2:]
+    column, row = point or (width // 2, height // 2)
+    if not (0 <= column < width and 0 <= row < height):
+        raise ValueError(f'--point {column} {row} is outside of the image, whose size is {width}x{height}')
+    preprocessor = inferencer.model.data_preprocessor
+    picture = (shown[0] * preprocessor.std + preprocessor.mean).clamp(0, 255).mean(0).byte().numpy()
+
+    columns = max(attention.num_heads for attention, *_ in records)
+    figure, axes = plt.subplots(
+        len(records), columns, figsize=(1.9 * columns, 2.2 * len(records)), squeeze=False, layout='constrained'
+    )
+    for axis in axes.flat:
+        axis.axis('off')
+    for number, (attention, x, (h, w)) in enumerate(records):
+        num_global = attention.num_global_tokens
+        cell_h, cell_w = height / h, width / w
+        at = min(h - 1, int(row / cell_h)), min(w - 1, int(column / cell_w))
+        token = num_global + at[0] * w + at[1]
+        if global_token is not None:
+            if not global_token < num_global:
+                axes[number, 0].set_title(f'stage {number} has {num_global} global tokens', fontsize=7)
+                continue
+            token = global_token
+        weights = attention_weights(attention, x, (h, w), token)
+        for head, axis in enumerate(axes[number, : attention.num_heads]):
+            axis.imshow(picture, cmap='gray', extent=(0, width, height, 0))
+            grid = weights[head, num_global:].reshape(h, w).numpy()
+            strength = np.sqrt(grid / grid.max())
+            axis.imshow(strength, cmap='inferno', vmin=0, vmax=1, alpha=0.8 * strength, extent=(0, width, height, 0))
+            if global_token is None:
+                corner = at[1] * cell_w, at[0] * cell_h
+                axis.add_patch(plt.Rectangle(corner, cell_w, cell_h, fill=False, color='cyan', lw=1))
+            on_global = f', {weights[head, :num_global].sum():.0%} global' if num_global else ''
+            axis.set_title(f'stage {number}, head {head}{on_global}', fontsize=7)
+    figure.savefig(target, dpi=130)
+    looker = f'the token at column {column}, row {row}' if global_token is None else f'global token {global_token}'
+    print(f'{target}: where {looker} looks in {width}x{height} pixels')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', type=Path, help='config file')
+    parser.add_argument('checkpoint', type=Path, help='checkpoint file')
+    parser.add_argument('image', type=Path, help='image file')
+    parser.add_argument('target', type=Path, help='picture to write')
+    looker = parser.add_mutually_exclusive_group()
+    looker.add_argument('--point', type=int, nargs=2, metavar=('X', 'Y'), help='the token that looks (the centre)')
+    looker.add_argument('--global-token', type=int, metavar='N', help='the global token that looks, counted from 0')
+    parser.add_argument('--block', type=int, default=-1, help='which block of each stage (the last)')
+    args = parser.parse_args()
+    try:
+        show_attention(**vars(args))
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
+
+
+if __name__ == '__main__':
+    main()
