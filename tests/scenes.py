@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 DEMOS = {
     'mask-rcnn': ROOT / 'configs/vil/detection/mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes.py',
-    'retinanet': ROOT / 'configs/vil/detection/retinanet_vil-nano_fpn_1xb8-400i_digit-scenes.py',
+    'retinanet': ROOT / 'configs/vil/detection/retinanet_vil-nano_fpn_1xb8-800i_digit-scenes.py',
     'upernet': ROOT / 'configs/vil/segmentation/vil-nano_upernet_1xb8-1600i_digit-scenes-128x128.py',
 }
 SIZE = (128, 128)

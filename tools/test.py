@@ -3,6 +3,7 @@
 import argparse
 
 from vil_mm.engine import launch
+from vil_mm.engine.check_data import check_data
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +31,7 @@ def main() -> None:
             *cfg.get('custom_hooks', []),
             dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir),
         ]
-    launch.check_image_folders(cfg, ['test_dataloader'])
+    check_data(cfg, ['test_dataloader'])
     launch.build_runner(cfg).test()
 
 

@@ -3,6 +3,7 @@
 import argparse
 
 from vil_mm.engine import launch
+from vil_mm.engine.check_data import check_data
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +31,7 @@ def main() -> None:
         launch.enable_auto_scale_lr(cfg)
     if args.resume:
         launch.resume(cfg, args.resume)
-    launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
+    check_data(cfg, ['train_dataloader', 'val_dataloader'])
     launch.build_runner(cfg).train()
 
 

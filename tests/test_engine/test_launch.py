@@ -3,7 +3,6 @@
 import pytest
 from mmengine.config import Config
 
-from tests.conftest import ROOT
 from vil_mm.engine import launch
 
 SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
@@ -51,32 +50,3 @@ def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
     types = [hook['type'] for hook in built[0].custom_hooks]
     assert types.count('vil_mm.CheckFiniteLossHook') == 1
     assert len(types) == len({*types, *(hook['type'] for hook in hooks or [])})
-
-
-@pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-base-deep_8xb128_in21k'])
-def test_folder_without_images(config, tmp_path):
-    cfg = Config.fromfile(ROOT / f'configs/vil/{config}.py')
-    cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = str(tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf'train_dataloader: there are no images in {tmp_path}/train'):
-        launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
-    (tmp_path / 'train/n01').mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match='train_dataloader'):
-        launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
-    (tmp_path / 'train/n01/x.png').touch()
-    with pytest.raises(FileNotFoundError, match=rf'val_dataloader: there are no images in {tmp_path}/val'):
-        launch.check_image_folders(cfg, ['train_dataloader', 'val_dataloader'])
-    launch.check_image_folders(cfg, ['train_dataloader'])
-
-
-def test_lists_of_images_need_no_class_folders(tmp_path):
-    cfg = Config.fromfile(ROOT / SMALL)
-    dataset = cfg.val_dataloader.dataset
-    dataset.data_root = str(tmp_path)
-    (tmp_path / 'meta').mkdir()
-    (tmp_path / 'meta/val.txt').write_text('x.JPEG 0')
-    launch.check_image_folders(cfg, ['val_dataloader'])
-    dataset.update(split='', data_prefix='elsewhere', ann_file='list.txt')
-    launch.check_image_folders(cfg, ['val_dataloader'])
-    dataset.update(ann_file='')
-    with pytest.raises(FileNotFoundError, match=rf'there are no images in {tmp_path}/elsewhere'):
-        launch.check_image_folders(cfg, ['val_dataloader'])

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -86,34 +85,6 @@ def resume(cfg: Config, checkpoint: str) -> None:
         checkpoint = str(latest)
     cfg.resume = True
     cfg.load_from = checkpoint
-
-
-def check_image_folders(cfg: Config, loaders: Sequence[str]) -> None:
-    """Check, before anything is built, that classification datasets of folders hold images.
-
-    Only where the folders are all that there is: no list of images, and local.
-
-    Args:
-        cfg (Config): The config.
-        loaders (Sequence[str]): The data loaders that will be used, such as
-            ``'train_dataloader'``.
-
-    Raises:
-        FileNotFoundError: If a folder is missing or empty; it names both.
-    """
-    for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get('dataset') or {}
-        kind = str(dataset.get('type')).removeprefix('mmpretrain.')
-        root, split, prefix = (dataset.get(key) or '' for key in ('data_root', 'split', 'data_prefix'))
-        prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
-        listed = dataset.get('ann_file') or not dataset.get('with_label', True)
-        if kind not in ('ImageNet', 'CustomDataset') or listed or '://' in root:
-            continue
-        folder = Path(root, prefix or split)
-        if (split and Path(root, 'meta', f'{split}.txt').is_file()) or not root:
-            continue
-        if next(folder.glob('*/*'), None) is None:
-            raise FileNotFoundError(f'{loader}: there are no images in {folder}, which must hold <class>/<image>')
 
 
 def build_runner(cfg: Config) -> Runner:

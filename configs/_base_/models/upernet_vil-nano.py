@@ -2,7 +2,7 @@
 _base_ = './upernet_vil.py'
 
 norm_cfg = dict(type='BN')
-class_weight = [0.2] + [1.0] * 10  # nine tenths of the pixels are background
+class_weight = [0.1] + [1.0] * 10  # nine tenths of the pixels are background
 model = dict(
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], size=(128, 128)),
     backbone=dict(

@@ -1,0 +1,151 @@
+"""Bad data is found before anything is built."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+
+from tests.conftest import ROOT, run_tool
+from tests.scenes import DEMOS, on_scenes
+from vil_mm.engine import check_data as module
+from vil_mm.engine.check_data import check_data
+
+LOADERS = ['train_dataloader', 'val_dataloader']
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """A few scenes of digits."""
+    run_tool('tools/dataset_converters/digit_scenes.py', '--root', tmp_path, '--num-train', 5, '--num-val', 2)
+    return tmp_path
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """What is logged."""
+    logged = []
+    monkeypatch.setattr(module, 'print_log', lambda message, *args: logged.append(message))
+    return logged
+
+
+def check(demo, scenes):
+    check_data(on_scenes(DEMOS[demo], scenes), LOADERS)
+
+
+@pytest.mark.parametrize('demo', DEMOS)
+def test_good_scenes_pass(demo, scenes, messages):
+    check(demo, scenes)
+    assert not messages
+
+
+@pytest.mark.parametrize('demo', DEMOS)
+def test_missing_and_damaged_images(demo, scenes):
+    image = scenes / 'train/0003.png'
+    data = image.read_bytes()
+    for bad in (b'', data[: len(data) // 2], b'no image' * 9):
+        image.write_bytes(bad)
+        with pytest.raises(ValueError, match=rf'train_dataloader: 1 of 5 images are damaged; such as {image}'):
+            check(demo, scenes)
+
+
+def test_missing_image_of_coco(scenes):
+    (scenes / 'val/0001.png').unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf'val_dataloader: 1 of 2 images are missing; such as {scenes}/val/0001'
+    ):
+        check('mask-rcnn', scenes)
+    (scenes / 'annotations/val.json').write_text('{"images": []}')
+    with pytest.raises(ValueError, match=rf"val_dataloader: {scenes}/annotations/val.json is not in COCO's format"):
+        check('mask-rcnn', scenes)
+    (scenes / 'annotations/val.json').unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf'val_dataloader: there is no annotation file {scenes}/annotations/val'
+    ):
+        check('mask-rcnn', scenes)
+
+
+def test_boxes_and_images_that_are_left_out(scenes, messages):
+    """Those that are named are those that mmdet skips in silence."""
+    from mmengine.registry import DATASETS, init_default_scope
+
+    path = scenes / 'annotations/train.json'
+    content = json.loads(path.read_text())
+    first, second, third = content['annotations'][:3]
+    first['bbox'], second['bbox'] = [200, 10, 20, 20], [5, 5, 0, 9]
+    third['bbox'] = [120, 10, 20, 20]
+    content['images'].append(dict(id=77, file_name='0000.png', height=128, width=128))
+    path.write_text(json.dumps(content))
+    check('mask-rcnn', scenes)
+    assert [message.split(';')[0] for message in messages] == [
+        'train_dataloader: 2 boxes lie outside of their image, or are less than a pixel: they are left out',
+        'train_dataloader: 1 boxes reach beyond their image: resizing cuts them, the evaluation does not',
+        'train_dataloader: 1 images have no objects: training leaves them out',
+    ]
+    assert f'annotation {first["id"]} of ' in messages[0] and '[200, 10, 20, 20]' in messages[0]
+
+    cfg = on_scenes(DEMOS['mask-rcnn'], scenes)
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    kept = [dataset.get_data_info(i) for i in range(len(dataset))]
+    assert len(kept) == 5
+    assert sum(len(info['instances']) for info in kept) == len(content['annotations']) - 2
+
+
+def test_label_maps(scenes, messages):
+    label_map = scenes / 'label_maps/train/0002.png'
+    data = label_map.read_bytes()
+    label_map.write_bytes(data[:40])
+    with pytest.raises(ValueError, match=rf'train_dataloader: 1 of 5 label maps are damaged; such as {label_map}'):
+        check('upernet', scenes)
+    label_map.unlink()
+    with pytest.raises(FileNotFoundError, match=rf'1 of 5 label maps are missing; such as {label_map}'):
+        check('upernet', scenes)
+    label_map.write_bytes(data)
+    (scenes / 'train/0002.png').unlink()  # mmseg lists images, and does not miss it
+    check('upernet', scenes)
+    assert messages == [f'train_dataloader: 1 label maps have no image; such as {label_map}']
+    for path in (scenes / 'train').iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf'train_dataloader: there are no images in {scenes}/train'):
+        check('upernet', scenes)
+    (scenes / 'train').rmdir()
+    with pytest.raises(FileNotFoundError, match=rf'train_dataloader: there is no folder {scenes}/train'):
+        check('upernet', scenes)
+
+
+def test_the_tools_check_first(scenes):
+    (scenes / 'label_maps/val/0000.png').unlink()
+    cfg = on_scenes(DEMOS['upernet'], scenes)
+    cfg.dump(scenes / 'config.py')
+    result = run_tool('tools/train.py', scenes / 'config.py', '--work-dir', scenes / 'work', check=False)
+    assert result.returncode != 0 and 'val_dataloader: 1 of 2 label maps are missing' in result.stdout
+    assert not (scenes / 'work').exists()
+
+
+@pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-base-deep_8xb128_in21k'])
+def test_folder_without_images(config, tmp_path):
+    cfg = Config.fromfile(ROOT / f'configs/vil/{config}.py')
+    cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf'train_dataloader: there are no images in {tmp_path}/train'):
+        check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    (tmp_path / 'train/n01').mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match='train_dataloader'):
+        check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    (tmp_path / 'train/n01/x.png').touch()
+    with pytest.raises(FileNotFoundError, match=rf'val_dataloader: there are no images in {tmp_path}/val'):
+        check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    check_data(cfg, ['train_dataloader'])
+
+
+def test_lists_of_images_need_no_class_folders(tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs/vil/vil-small_8xb128_in1k.py')
+    dataset = cfg.val_dataloader.dataset
+    dataset.data_root = str(tmp_path)
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta/val.txt').write_text('x.JPEG 0')
+    check_data(cfg, ['val_dataloader'])
+    dataset.update(split='', data_prefix='elsewhere', ann_file='list.txt')
+    check_data(cfg, ['val_dataloader'])
+    dataset.update(ann_file='')
+    with pytest.raises(FileNotFoundError, match=rf'there are no images in {tmp_path}/elsewhere'):
+        check_data(cfg, ['val_dataloader'])

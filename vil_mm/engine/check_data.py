@@ -1,0 +1,155 @@
+"""Checks of a run's data before anything is built: what the libraries crash on late, or skip in silence."""
+
+import json
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, init_default_scope
+
+SHOWN = 3
+
+
+def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+    """Check the datasets of the given loaders, in the first process of a run.
+
+    Images in folders of classes, COCO's annotations and label maps are known;
+    other datasets, and what is not in local files, pass.
+
+    Args:
+        cfg (Config): The config.
+        loaders (Sequence[str]): The data loaders that will be used, such as
+            ``'train_dataloader'``.
+
+    Raises:
+        FileNotFoundError: If a folder is empty, or files are missing; it names
+            the first of them.
+        ValueError: If files are no images, or annotations do not fit.
+    """
+    if os.environ.get('RANK', '0') != '0':
+        return
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        if '://' in str(dataset.get('data_root')):
+            continue
+        kind = str(dataset.get('type')).split('.')[-1]
+        if kind in ('ImageNet', 'CustomDataset'):
+            check_class_folders(dataset, loader)
+        elif kind == 'CocoDataset':
+            check_coco(dataset, loader)
+        elif 'seg_map_path' in (dataset.get('data_prefix') or {}):
+            check_label_maps(dataset, loader, cfg.default_scope)
+
+
+def check_class_folders(dataset: dict, loader: str) -> None:
+    """Check that folders hold images, where they are all that there is: no list of images."""
+    root, split, prefix = (dataset.get(key) or '' for key in ('data_root', 'split', 'data_prefix'))
+    prefix = prefix.get('img_path', '') if isinstance(prefix, dict) else prefix
+    if dataset.get('ann_file') or not dataset.get('with_label', True):
+        return
+    folder = Path(root, prefix or split)
+    if (split and Path(root, 'meta', f'{split}.txt').is_file()) or not root:
+        return
+    if next(folder.glob('*/*'), None) is None:
+        raise FileNotFoundError(f'{loader}: there are no images in {folder}, which must hold <class>/<image>')
+
+
+def check_coco(dataset: dict, loader: str) -> None:
+    """Check images and boxes of a COCO annotation file; say what will be left out."""
+    root = dataset.get('data_root') or ''
+    path = Path(root, dataset['ann_file'])
+    if not path.is_file():
+        raise FileNotFoundError(f'{loader}: there is no annotation file {path}')
+    try:
+        content = json.loads(path.read_text())
+        images = {image['id']: image for image in content['images']}
+        boxes = defaultdict(list)
+        for annotation in content['annotations']:
+            boxes[images[annotation['image_id']]['id']].append((annotation['id'], *annotation['bbox']))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
+    folder = Path(root, (dataset.get('data_prefix') or {}).get('img', ''))
+    check_files((folder / image['file_name'] for image in images.values()), loader, 'images')
+
+    outside, beyond = [], []
+    for number, image in images.items():
+        for annotation, x, y, w, h in boxes[number]:
+            what = f'annotation {annotation} of {image["file_name"]}: {[x, y, w, h]}'
+            if w < 1 or h < 1 or min(x + w, image['width']) <= max(x, 0) or min(y + h, image['height']) <= max(y, 0):
+                outside.append(what)
+            elif x < 0 or y < 0 or x + w > image['width'] + 1 or y + h > image['height'] + 1:
+                beyond.append(what)
+    training = not dataset.get('test_mode') and (dataset.get('filter_cfg') or {}).get('filter_empty_gt')
+    empty = [image['file_name'] for number, image in images.items() if training and not boxes[number]]
+    for count, fate in (
+        (outside, 'boxes lie outside of their image, or are less than a pixel: they are left out'),
+        (beyond, 'boxes reach beyond their image: resizing cuts them, the evaluation does not'),
+        (empty, 'images have no objects: training leaves them out'),
+    ):
+        if count:
+            print_log(f'{loader}: {len(count)} {fate}; {_some(count)}', 'current', logging.WARNING)
+
+
+def check_label_maps(dataset: dict, loader: str, scope: str) -> None:
+    """Check that images and their label maps are there."""
+    init_default_scope(scope)
+    root, prefix = dataset.get('data_root') or '', dataset['data_prefix']
+    for folder in (Path(root, prefix['img_path']), Path(root, prefix['seg_map_path'])):
+        if not folder.is_dir():
+            raise FileNotFoundError(f'{loader}: there is no folder {folder}')
+    infos = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)).load_data_list()
+    if not infos:
+        raise FileNotFoundError(f'{loader}: there are no images in {Path(root, prefix["img_path"])}')
+    check_files((Path(info['img_path']) for info in infos), loader, 'images')
+    maps = {Path(info['seg_map_path']) for info in infos}
+    check_files(maps, loader, 'label maps')
+    if not dataset.get('ann_file'):
+        folder, suffixes = Path(root, prefix['seg_map_path']), {path.suffix for path in maps}
+        alone = [
+            p
+            for p in folder.rglob('*')
+            if p not in maps and p.suffix in suffixes and p.parent in {m.parent for m in maps}
+        ]
+        if alone:
+            print_log(f'{loader}: {len(alone)} label maps have no image; {_some(alone)}', 'current', logging.WARNING)
+
+
+def check_files(paths: Iterable[Path], loader: str, kind: str) -> None:
+    """Check that files are there, and whole as far as their first and last bytes tell.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+        ValueError: If one is damaged.
+    """
+    paths = list(paths)
+    with ThreadPoolExecutor(16) as pool:
+        states = list(pool.map(_state, paths))
+    for error, state in ((FileNotFoundError, 'missing'), (ValueError, 'damaged')):
+        found = [path for path, is_ in zip(paths, states) if is_ == state]
+        if found:
+            raise error(f'{loader}: {len(found)} of {len(paths)} {kind} are {state}; {_some(found)}')
+
+
+def _state(path: Path) -> str:
+    """Tell whether an image file is missing, damaged or whole, without reading it all."""
+    try:
+        with path.open('rb') as file:
+            start = file.read(8)
+            file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            end = file.read()
+    except OSError:
+        return 'missing'
+    is_png, is_jpeg = start == b'\x89PNG\r\n\x1a\n', start[:2] == b'\xff\xd8'
+    wrong = {'.png': not is_png, '.jpg': not is_jpeg, '.jpeg': not is_jpeg}.get(path.suffix.lower(), not start)
+    # JPEGs may have bytes after their end; readers take them
+    return 'damaged' if (wrong and not (is_png or is_jpeg)) or (is_png and b'IEND' not in end) else 'whole'
+
+
+def _some(items: Sequence) -> str:
+    """Name the first few."""
+    return 'such as ' + '; '.join(map(str, items[:SHOWN]))
