@@ -157,8 +157,9 @@ def prepare_publication(shape: Shape, device: torch.device) -> Attend:
         v_global, v = inputs.v.split([num_global, shape.height * shape.width], dim=2)
         global_scores = torch.einsum('bhxymd,bhgd->bhxymg', q, k_global)
         scores = torch.cat([global_scores, RolledScores.apply(q, to_chunks(k, shape.grid, size))], dim=-1)
-        global_bias = inputs.global_bias[:, None].expand(-1, size**2, -1)
-        bias = torch.cat([global_bias, inputs.bias_table[index].permute(2, 0, 1)], dim=-1)
+        bias = inputs.bias_table[index].permute(2, 0, 1)
+        if num_global:
+            bias = torch.cat([inputs.global_bias[:, None].expand(-1, size**2, -1), bias], dim=-1)
         scores += bias[:, None, None]
         attention = scores.masked_fill_(hidden, float('-inf')).softmax(dim=-1)
         global_attention, attention = attention.split([num_global, 9 * size**2], dim=-1)
