@@ -294,7 +294,7 @@ class L2ViT(BaseBackbone):
             merge_attn_cfg([dict(type=own_type)] * num_stages, changes, own_type)
             for own_type, changes in ((LOCAL_ATTENTION, attn_cfg), (GLOBAL_ATTENTION, global_attn_cfg))
         ]
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
         self.stages = ModuleList()
         for i, (embed_dims, num_heads) in enumerate(zip(settings['embed_dims'], settings['num_heads'])):
             attns = [
