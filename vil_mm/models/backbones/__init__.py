@@ -1,5 +1,6 @@
 """Backbones, one family per file, each for all tasks."""
 
+from .l2vit import L2ViT
 from .vil import ViL
 
-__all__ = ['ViL']
+__all__ = ['L2ViT', 'ViL']
