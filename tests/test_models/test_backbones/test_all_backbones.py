@@ -35,6 +35,11 @@ BACKBONES = {
         arch='l1,h1,d8,n1,s1,g1,p4,f3,a0_l2,h2,d16,n2,s1,g2,p2,f2,a0_l3,h2,d16,n2,s1,g1,p2,f7,a0_l4,h4,d32,n1,s1,g0,p2,f7,a0',
         drop_path_rate=0.0,
     ),
+    'l2vit': dict(
+        type='vil_mm.L2ViT',
+        arch=dict(embed_dims=[8, 16, 16, 32], depths=[2, 2, 3, 2], num_heads=[1, 2, 2, 4]),
+        drop_path_rate=0.0,
+    ),
     'vitae_v2': vitae_v2(
         None,
         attn_cfgs=[WINDOW, WINDOW, FULL, FULL],

@@ -1,6 +1,7 @@
 """Backbones, one family per file, each for all tasks."""
 
+from .l2vit import L2ViT
 from .vil import ViL
 from .vitae_v2 import ViTAEv2
 
-__all__ = ['ViL', 'ViTAEv2']
+__all__ = ['L2ViT', 'ViL', 'ViTAEv2']

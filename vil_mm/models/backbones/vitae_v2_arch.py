@@ -1,6 +1,6 @@
 """Architectures of ViTAEv2."""
 
-from copy import deepcopy
+from .arch import arch_settings
 
 WINDOW = dict(type='vil_mm.WindowAttention', window_size=7, padding='both')
 FULL = dict(type='vil_mm.FullAttention')
@@ -104,30 +104,21 @@ def resolve_arch(arch: str | dict) -> dict[str, list]:
     Raises:
         ValueError: If it is neither.
     """
-    if isinstance(arch, str):
-        if arch not in ARCH_ZOO:
-            raise ValueError(f'arch={arch!r} is not one of {list(ARCH_ZOO)}')
-        return deepcopy(ARCH_ZOO[arch])
-    if not isinstance(arch, dict):
-        raise ValueError(f'arch={arch!r} must be a name, one of {list(ARCH_ZOO)}, or a dict')
-    if set(arch) != set(ARCH_KEYS):
-        raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(ARCH_KEYS)}')
-    lengths = {key: len(arch[key]) for key in ARCH_KEYS}
-    if set(lengths.values()) != {4}:
-        raise ValueError(f'arch must have one value for each of the 4 stages under each key, got lengths {lengths}')
-    for key in set(ARCH_KEYS) - {'attn_cfgs', 'reduction_attn_cfgs', 'dilations', 'position_encoding'}:
-        if min(arch[key]) < 1:
-            raise ValueError(f'arch[{key!r}]={arch[key]} must be at least 1 in all stages')
+    settings = arch_settings(
+        arch, ARCH_ZOO, [key for key in ARCH_KEYS if key.endswith(('_dims', 'heads', 'groups', 'depths'))]
+    )
+    if len(settings['depths']) != 4:
+        raise ValueError(f'arch has {len(settings["depths"])} stages, must have 4')
     for key in ('attn_cfgs', 'reduction_attn_cfgs'):
-        if not all('type' in cfg for cfg in arch[key]):
-            raise ValueError(f'arch[{key!r}]={arch[key]} must have a type in all stages')
-    if not all(dilations and min(dilations) >= 1 for dilations in arch['dilations']):
-        raise ValueError(f"arch['dilations']={arch['dilations']} must have dilations of at least 1 in all stages")
+        if not all('type' in cfg for cfg in settings[key]):
+            raise ValueError(f'arch[{key!r}]={settings[key]} must have a type in all stages')
+    if not all(dilations and min(dilations) >= 1 for dilations in settings['dilations']):
+        raise ValueError(f"arch['dilations']={settings['dilations']} must have dilations of at least 1 in all stages")
     for groups, widths in (
         ('groups', ['embed_dims']),
         ('reduction_groups', ['hidden_dims', 'embed_dims']),
     ):
         for key in widths:
-            if any(width % group for width, group in zip(arch[key], arch[groups])):
-                raise ValueError(f'arch[{groups!r}]={arch[groups]} must divide arch[{key!r}]={arch[key]}')
-    return deepcopy(dict(arch))
+            if any(width % group for width, group in zip(settings[key], settings[groups])):
+                raise ValueError(f'arch[{groups!r}]={settings[groups]} must divide arch[{key!r}]={settings[key]}')
+    return settings
