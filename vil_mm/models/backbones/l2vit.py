@@ -10,7 +10,6 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-
 from ...registry import MODELS
 from ..layers import ConvPositionEncoding, checkpoint_with_statistics
 from .arch import arch_settings
