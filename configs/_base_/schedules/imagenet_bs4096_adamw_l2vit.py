@@ -24,6 +24,6 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=4096)
 
-# The averaged weights are those that are evaluated; batch norms' statistics are averaged too. One update per iteration:
-# with accumulated gradients, that is more often than as published.
+# The averaged weights are those that are evaluated; batch norms' statistics are averaged too. One update per step: with
+# accumulated gradients, set the hook's interval too.
 custom_hooks = [dict(type='EMAHook', momentum=1e-4, update_buffers=True)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -293,7 +294,7 @@ class L2ViT(BaseBackbone):
             merge_attn_cfg([dict(type=own_type)] * num_stages, changes, own_type)
             for own_type, changes in ((LOCAL_ATTENTION, attn_cfg), (GLOBAL_ATTENTION, global_attn_cfg))
         ]
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
+        drop_path_rates = iter(np.linspace(0, drop_path_rate, sum(depths)).tolist())
         self.stages = ModuleList()
         for i, (embed_dims, num_heads) in enumerate(zip(settings['embed_dims'], settings['num_heads'])):
             attns = [
@@ -315,7 +316,7 @@ class L2ViT(BaseBackbone):
                             embed_dims,
                             bool(j % 2),
                             drop_rate,
-                            drop_path_rates.pop(0),
+                            next(drop_path_rates),
                             norm_cfg,
                             with_cp,
                         )
