@@ -341,7 +341,8 @@ class ViTAEv2(BaseBackbone):
         own_type = settings['attn_cfgs'][0]['type']
         attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, own_type)
         reduction_attn_cfgs = merge_attn_cfg(settings['reduction_attn_cfgs'], attn_cfg, own_type)
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
+        last = sum(self.depths) - 1
+        rates = [drop_path_rate * block / last for block in range(last + 1)]
         self.stages = ModuleList()
         for i, embed_dims in enumerate(settings['embed_dims']):
             branch_dims, dilations = settings['branch_dims'][i], settings['dilations'][i]
