@@ -69,7 +69,7 @@ def test_the_moving_average_is_preferred(published, tmp_path, monkeypatch):
         converted = torch.load(target, weights_only=True)['state_dict']
         assert torch.equal(converted['backbone.stages.1.blocks.0.ffn.layers.0.0.bias'], expected)
     write(source, state_dict=published)
-    with pytest.raises(SystemExit, match="error: .*must hold 'state_dict_ema', but holds"):
+    with pytest.raises(SystemExit, match=r"error: .*must hold 'state_dict_ema', but holds"):
         convert(monkeypatch, source, target, '--weights', 'ema')
 
 
