@@ -76,7 +76,7 @@ def test_is_the_published_model(path):
 @pytest.mark.parametrize(
     'name',
     [
-        'mask-rcnn_vitae-v2-small_fpn_ms-crop-1x_coco',
+        pytest.param('mask-rcnn_vitae-v2-small_fpn_ms-crop-1x_coco', marks=pytest.mark.slow),
         pytest.param('cascade-mask-rcnn_vitae-v2-vsa-small_fpn_ms-crop-1x_coco', marks=pytest.mark.slow),
         'retinanet_vitae-v2-vsa-small_fpn_1x_coco',
     ],

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests import goldens
-from tests.conftest import run_tool
 from tools.model_converters.vitae2mm import convert_state_dict, main
 from vil_mm.models import ViTAEv2
 
@@ -45,10 +44,11 @@ def convert(monkeypatch, *words):
     main()
 
 
-def test_as_a_command(published, tmp_path):
+def test_as_a_command(published, tmp_path, monkeypatch, capsys):
     source, target = tmp_path / 'model_best.pth.tar', tmp_path / 'vitae.pth'
     write(source, state_dict=published)
-    output = run_tool(CONVERTER, source, target).stdout
+    convert(monkeypatch, source, target)
+    output = capsys.readouterr().out
     assert "of 'state_dict'" in output and 'file holds: optimizer\n' in output
     assert output.count('relative_position_index: derived') == 18
     checkpoint = torch.load(target, weights_only=True)
