@@ -47,10 +47,9 @@ class LinearAttention(BaseAttention):
         with torch.autocast(x.device.type, enabled=False):
             dtype = torch.promote_types(qkv.dtype, torch.float32)
             qk, v = qkv.to(dtype).split([2 * self.embed_dims, self.embed_dims], dim=-1)
-            q, k = self.split_heads(qk.relu())
+            # both stand in two products, and each product would copy what is not contiguous
+            q, k = (part.contiguous() for part in self.split_heads(qk.relu()))
             (v,) = self.split_heads(v)
-            # one product with the queries gives the outputs and, as last channel, their denominators
-            sums = torch.cat([self.temperature.to(dtype) * (k.mT @ v), k.sum(dim=-2).unsqueeze(-1)], dim=-1)
-            out, denominator = (q @ sums).split([v.shape[-1], 1], dim=-1)
-            out = out / denominator.clamp(min=self.min_denominator)
+            denominator = (q @ k.sum(dim=-2).unsqueeze(-1)).clamp(min=self.min_denominator)
+            out = q @ (self.temperature.to(dtype) * (k.mT @ v)) / denominator
         return self.proj_drop(self.proj(merge_heads(out.to(qkv.dtype))))
