@@ -1,5 +1,6 @@
 """The published models' cases: their files, and the models of this package that they are of."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ MASKS = {0: 'block', 1: 'exact', -1: 'cyclic'}
 
 def cases(family: str, folder: str = 'vil') -> list[str]:
     """Names of the cases of a family."""
-    return sorted(path.stem for path in (FOLDER / folder).glob('*.json') if f'"family":"{family}"' in path.read_text())
+    return sorted(
+        path.stem for path in (FOLDER / folder).glob('*.json') if json.loads(path.read_text())['family'] == family
+    )
 
 
 def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict[str, Tensor], Tensor, dict]:

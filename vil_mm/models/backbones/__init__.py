@@ -1,5 +1,6 @@
 """Backbones, one family per file, each for all tasks."""
 
+from .dwnet import DWNet
 from .vil import ViL
 
-__all__ = ['ViL']
+__all__ = ['DWNet', 'ViL']

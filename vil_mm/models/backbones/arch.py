@@ -1,0 +1,37 @@
+"""Architectures of backbones, by name or as a dict."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+
+def arch_settings(
+    arch: str | dict, arch_zoo: dict[str, dict[str, list]], at_least_one: Sequence[str]
+) -> dict[str, list]:
+    """Turn a name of an ``arch_zoo``, or a dict, into settings of stages.
+
+    Args:
+        arch (str | dict): The name, or a dict with the keys of the zoo's own
+            and one value per stage under each.
+        arch_zoo (dict[str, dict[str, list]]): The family's architectures, by name.
+        at_least_one (Sequence[str]): Keys whose values are at least 1.
+
+    Returns:
+        dict[str, list]: The settings, a copy.
+
+    Raises:
+        ValueError: If ``arch`` is neither.
+    """
+    if isinstance(arch, str) and arch in arch_zoo:
+        return deepcopy(arch_zoo[arch])
+    if not isinstance(arch, dict):
+        raise ValueError(f'arch={arch!r} must be a name, one of {list(arch_zoo)}, or a dict')
+    keys = list(next(iter(arch_zoo.values())))
+    if set(arch) != set(keys):
+        raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(keys)}')
+    lengths = {key: len(arch[key]) for key in keys}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f'arch must have one value per stage under each key, got lengths {lengths}')
+    for key in at_least_one:
+        if min(arch[key]) < 1:
+            raise ValueError(f'arch[{key!r}]={arch[key]} must be at least 1 in all stages')
+    return deepcopy(dict(arch))
