@@ -16,6 +16,7 @@ from ..layers import (
     DynamicDepthwiseConv,
     InhomogeneousDepthwiseConv,
     PatchMerging,
+    PointwiseConv,
     checkpoint_with_statistics,
     pad_to_windows,
 )
@@ -39,11 +40,11 @@ class DepthwiseMixer(BaseModule):
 
     def __init__(self, channels: int, depthwise: nn.Module, norm_cfg: dict) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv1 = PointwiseConv(channels, channels, bias=False)
         self.bn1 = build_norm_layer(norm_cfg, channels)[1]
         self.depthwise = depthwise
         self.bn2 = build_norm_layer(norm_cfg, channels)[1]
-        self.conv2 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv2 = PointwiseConv(channels, channels, bias=False)
         self.bn3 = build_norm_layer(norm_cfg, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from .dynamic_conv import DynamicDepthwiseConv, InhomogeneousDepthwiseConv
 from .inhomogeneous_conv import inhomogeneous_conv2d
 from .loading import skip_other_shapes
 from .patch_merging import PatchMerging
+from .pointwise_conv import PointwiseConv
 from .position_embedding import AbsolutePositionEmbedding, resize_positions
 from .relative_position_bias import RelativePositionBias, resize_bias_table
 from .windows import pad_to_windows
@@ -16,6 +17,7 @@ __all__ = [
     'DynamicDepthwiseConv',
     'InhomogeneousDepthwiseConv',
     'PatchMerging',
+    'PointwiseConv',
     'RelativePositionBias',
     'checkpoint_with_statistics',
     'depthwise_conv2d',

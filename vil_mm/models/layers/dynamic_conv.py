@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .depthwise_conv import depthwise_conv2d
 from .inhomogeneous_conv import inhomogeneous_conv2d
+from .pointwise_conv import PointwiseConv
 
 
 class KernelGenerator(BaseModule):
@@ -32,9 +33,9 @@ class KernelGenerator(BaseModule):
         if channels < 4:
             raise ValueError(f'computed kernels need at least 4 channels, not {channels}')
         self.shape = num_kernels, kernel_size, kernel_size
-        self.squeeze = nn.Conv2d(channels, channels // 4, 1, bias=bias)
+        self.squeeze = PointwiseConv(channels, channels // 4, bias=bias)
         self.bn = build_norm_layer(norm_cfg, channels // 4)[1]
-        self.expand = nn.Conv2d(channels // 4, num_kernels * kernel_size**2, 1)
+        self.expand = PointwiseConv(channels // 4, num_kernels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the kernels of each pixel of ``(N, C, H, W)``: ``(N, num_kernels, k, k, H, W)``."""
