@@ -20,15 +20,14 @@ MASKS = {0: 'block', 1: 'exact', -1: 'cyclic'}
 
 def cases(family: str, folder: str = 'vil') -> list[str]:
     """Names of the cases of a family."""
-    return sorted(
-        path.stem for path in (FOLDER / folder).glob('*.json') if json.loads(path.read_text())['family'] == family
-    )
+    paths = (FOLDER / folder).glob('*.json')
+    return sorted(path.stem for path in paths if json.loads(path.read_text())['family'] == family)
 
 
 def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict[str, Tensor], Tensor, dict]:
     """Load a case: its description, published state dict, input and expected outputs."""
     case, state, inputs, expected = golden.load(FOLDER / folder / name)
-    state = {key: torch.from_numpy(np.ascontiguousarray(value)).to(dtype) for key, value in state.items()}
+    state = {key: torch.from_numpy(np.array(value)).to(dtype) for key, value in state.items()}
     for key, shape in case.get('derived', []):
         state[key] = torch.zeros(shape, dtype=torch.int64)
     return case, state, torch.from_numpy(inputs).to(dtype), expected

@@ -13,7 +13,7 @@ from tools.analysis_tools.update_model_index import update
 from tools.model_converters.vil2mm import BLOCK_NAMES, EMBED_NAMES
 from vil_mm.models.backbones.vil_arch import ARCH_ZOO, resolve_arch
 
-LEAVES = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
+LEAVES = sorted((ROOT / 'configs/vil').glob('*.py'))
 
 
 def build_model(cfg):
@@ -30,6 +30,11 @@ def test_trains_saves_and_resumes(path, tmp_path):
     size = cfg.model.backbone.img_size = min(cfg.model.backbone.img_size, 64)
     arch = resolve_arch(cfg.model.backbone.arch)
     cfg.model.backbone.arch = dict(arch, depths=[min(depth, 2) for depth in arch['depths']])
+    check_training(cfg, size, tmp_path)
+
+
+def check_training(cfg, size, tmp_path):
+    """Take two steps; the second again, from a checkpoint of the first."""
     torch.manual_seed(0)
     model = build_model(cfg)
     model.init_weights()

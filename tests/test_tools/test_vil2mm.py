@@ -26,7 +26,7 @@ def test_as_a_command(published, tmp_path):
     assert 'relative_position_index: derived' in output
     assert 'query_global.weight: shared: equal to query.weight' in output
     assert 'layer4.0' not in output
-    assert 'what is not of the model: optimizer' in output
+    assert 'what else the file holds: optimizer' in output
     checkpoint = torch.load(target, weights_only=True)
     assert checkpoint['meta'] == dict(arch='msvit', epoch=299, best_acc=0.8, converted_from='model_best.pth')
     assert not any('global' in name and 'attn.q_' in name for name in checkpoint['state_dict'])

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 START, END = '<!-- models: written by tools/analysis_tools/update_model_index.py -->', '<!-- end of models -->'
 DATASETS = {'in1k': 'ImageNet-1k', 'in21k': 'ImageNet-21k', 'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 DATASETS.update(mnist='MNIST', digits='Digits of scikit-learn')
+#: What published.yml may say of a model, and what the metafile calls it.
+PUBLISHED = dict(top1='Top 1 Accuracy', top5='Top 5 Accuracy', parameters='Parameters (M)', gmacs='FLOPs (G)')
 
 
 def describe(path: Path, published: dict) -> dict:
@@ -27,7 +29,7 @@ def describe(path: Path, published: dict) -> dict:
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval()
-    size = cfg.model.backbone.get('img_size', 224)
+    size = image_size(cfg)
     # shapes are enough: nothing is computed
     with FakeTensorMode(allow_non_fake_inputs=True):
         macs = count_macs(model, [torch.rand(1, 3, size, size)], mode='tensor')['']
@@ -39,12 +41,7 @@ def describe(path: Path, published: dict) -> dict:
         'Weights': 'none offered; a published file can be converted' if published else 'none',
     }
     if published:
-        metadata['Published'] = {
-            'Top 1 Accuracy': published['top1'],
-            'Top 5 Accuracy': published['top5'],
-            'Parameters (M)': published['parameters'],
-            'FLOPs (G)': published['gmacs'],
-        }
+        metadata['Published'] = {label: published[key] for key, label in PUBLISHED.items() if key in published}
     return {
         'Name': path.stem,
         'Config': str(path.relative_to(ROOT)),
@@ -53,6 +50,12 @@ def describe(path: Path, published: dict) -> dict:
             {'Task': 'Image Classification', 'Dataset': metadata['Training Data'].split(', then ')[-1], 'Metrics': None}
         ],
     }
+
+
+def image_size(cfg: Config) -> int:
+    """Find the height and width of training images: what the last crop or resizing of the pipeline makes."""
+    steps = cfg.train_dataloader.dataset.pipeline
+    return [step[key] for step in steps for key in ('crop_size', 'scale') if key in step][-1]
 
 
 def training_data(cfg: Config, name: str) -> str:
@@ -68,7 +71,7 @@ def table(models: list[dict]) -> str:
     for model in models:
         metadata, name = model['Metadata'], model['Name']
         published = metadata.get('Published', {})
-        figures = [str(value) for value in published.values()] or [''] * 4
+        figures = [str(published.get(label, '')) for label in PUBLISHED.values()]
         macs = f'{metadata["FLOPs"] / 1e9:.3f}'
         link = f'[{name}]({Path(model["Config"]).name})'
         rows.append([link, str(metadata['Image Size']), f'{metadata["Parameters"]:,}', macs, *figures])
@@ -111,7 +114,8 @@ def update(folder: Path) -> dict[Path, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('family', nargs='*', default=['vil'], help='folders of configs/ (default: vil)')
+    families = sorted(path.parent.name for path in (ROOT / 'configs').glob('*/published.yml'))
+    parser.add_argument('family', nargs='*', default=families, help='folders of configs/ (default: all)')
     for family in parser.parse_args().family:
         for path, text in update(ROOT / 'configs' / family).items():
             path.write_text(text)

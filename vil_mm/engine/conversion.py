@@ -58,7 +58,7 @@ def convert_file(
         print(f'left out  {name}: {reason}')
     others = sorted(set(map(str, checkpoint)) - {key, *meta})
     if others:
-        print(f'left out  what is not of the model: {", ".join(others)}')
+        print(f'left out  what else the file holds: {", ".join(others)}')
     print(f'{target}: {len(converted)} tensors from {len(checkpoint[key])} of {key!r}, {len(dropped)} left out')
 
 

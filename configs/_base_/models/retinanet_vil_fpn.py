@@ -1,13 +1,7 @@
 # As the published detectors compute (Detectron2), as far as mmdet has the options.
+_base_ = './retinanet_fpn.py'
+
 model = dict(
-    type='RetinaNet',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    ),
     backbone=dict(
         type='vil_mm.ViL',
         arch='small',
@@ -18,45 +12,11 @@ model = dict(
         output_norm=None,
         drop_path_rate=0.1,
     ),
-    neck=dict(
-        type='FPN',
-        in_channels=[192, 384, 768],
-        out_channels=256,
-        add_extra_convs='on_input',
-        relu_before_extra_convs=True,
-        num_outs=5,
-    ),
+    neck=dict(in_channels=[192, 384, 768], relu_before_extra_convs=True),
     bbox_head=dict(
         type='vil_mm.RetinaHead',
-        num_classes=80,
-        in_channels=256,
-        stacked_convs=4,
-        feat_channels=256,
-        anchor_generator=dict(
-            type='AnchorGenerator',
-            octave_base_scale=4,
-            scales_per_octave=3,
-            ratios=[0.5, 1.0, 2.0],
-            strides=[8, 16, 32, 64, 128],
-            scale_major=False,
-        ),
+        anchor_generator=dict(scale_major=False),
         # boxes are clipped after the suppression of overlaps, by the head
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4, clip_border=False),
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
-        loss_bbox=dict(type='L1Loss', loss_weight=1.0),
-    ),
-    train_cfg=dict(
-        assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
-        sampler=dict(type='PseudoSampler'),
-        allowed_border=-1,
-        pos_weight=-1,
-        debug=False,
-    ),
-    test_cfg=dict(
-        nms_pre=1000,
-        min_bbox_size=0,
-        score_thr=0.05,
-        nms=dict(type='nms', iou_threshold=0.5),
-        max_per_img=100,
+        bbox_coder=dict(clip_border=False),
     ),
 )

@@ -1,6 +1,5 @@
 """Multi-Scale Vision Longformer."""
 
-import inspect
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...registry import MODELS
 from ..layers import AbsolutePositionEmbedding, skip_other_shapes
+from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
@@ -254,7 +254,7 @@ class ViL(BaseBackbone):
         )
         num_stages = len(self.depths)
         absolute = settings['absolute_position'] if absolute_position is None else [absolute_position] * num_stages
-        attn_cfgs = _merge_attn_cfg(settings['attn_cfgs'], attn_cfg)
+        attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, SLIDING_WINDOW['type'])
         drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
         grid = to_2tuple(img_size)
         self.stages = ModuleList()
@@ -262,7 +262,7 @@ class ViL(BaseBackbone):
             patch_size = settings['patch_sizes'][i]
             grid = tuple(max(1, size // patch_size) for size in grid)
             biased = not absolute[i] if relative_position_bias is None else relative_position_bias
-            attn = _complete_attn_cfg(
+            attn = complete_attn_cfg(
                 attn_cfgs[i],
                 decided=dict(
                     embed_dims=embed_dims,
@@ -289,53 +289,3 @@ class ViL(BaseBackbone):
             self.stages.append(stage)
             in_channels = embed_dims
         self.finish(norm_cfg, settings['embed_dims'], to_2tuple(settings['patch_sizes'][0]))
-
-
-def _merge_attn_cfg(attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | None] | None) -> list[dict]:
-    """Apply the argument ``attn_cfg`` to the attentions of an arch, one per stage."""
-    sliding = [cfg['type'] == SLIDING_WINDOW['type'] for cfg in attn_cfgs]
-    if isinstance(changes, dict):
-        if 'type' not in changes and not any(sliding):
-            raise ValueError(
-                f'attn_cfg={changes} has no type, so it changes sliding-window attentions, and arch has none'
-            )
-        changes = [changes if 'type' in changes or is_sliding else None for is_sliding in sliding]
-    changes = changes or [None] * len(attn_cfgs)
-    if isinstance(changes, str) or len(changes) != len(attn_cfgs):
-        raise ValueError(f'attn_cfg={changes!r} must be a dict, or have one entry per stage, {len(attn_cfgs)}')
-    return [
-        dict(change) if change and 'type' in change else dict(cfg, **(change or {}))
-        for cfg, change in zip(attn_cfgs, changes)
-    ]
-
-
-def _complete_attn_cfg(attn_cfg: dict, decided: dict, defaults: dict, offered: dict) -> dict:
-    """Complete the config of an attention.
-
-    Args:
-        attn_cfg (dict): What arch and user say.
-        decided (dict): What the arch decides, and nobody else.
-        defaults (dict): What holds where ``attn_cfg`` says nothing else.
-        offered (dict): As ``defaults``, for attentions that name it among their arguments.
-    """
-    given = decided.keys() & attn_cfg.keys()
-    if given:
-        raise ValueError(f'attn_cfg sets {sorted(given)}, which arch decides: {decided}')
-    attn_class = attn_cfg['type']
-    if isinstance(attn_class, str):
-        attn_class = MODELS.get(attn_class)
-    if attn_class is None:
-        raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
-    taken = {name: value for name, value in offered.items() if _takes(attn_class, name)}
-    return {**defaults, **taken, **attn_cfg, **decided}
-
-
-def _takes(cls: type, name: str) -> bool:
-    """Whether a class takes an argument, by itself or through the ``**kwargs`` that it hands to its base."""
-    for base in cls.__mro__:
-        parameters = inspect.signature(base.__init__).parameters
-        if name in parameters:
-            return True
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            break
-    return False

@@ -1,7 +1,8 @@
 """Architectures of Vision Longformer: the named ones, and the published arch strings."""
 
-from copy import deepcopy
 from typing import Any
+
+from .arch import arch_settings
 
 ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
 
@@ -108,25 +109,14 @@ def resolve_arch(arch: str | dict) -> dict[str, list]:
     Raises:
         ValueError: If it is none of them.
     """
-    if isinstance(arch, str):
-        if arch in ARCH_ZOO:
-            return deepcopy(ARCH_ZOO[arch])
+    if isinstance(arch, str) and arch not in ARCH_ZOO:
         if ',' in arch:
             return parse_arch_string(arch)
         raise ValueError(
             f'arch={arch!r} is not one of {list(ARCH_ZOO)}, nor a published arch string such as '
             "'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'"
         )
-    if not isinstance(arch, dict):
-        raise ValueError(f'arch={arch!r} must be a name, a published arch string or a dict')
-    if set(arch) != set(ARCH_KEYS):
-        raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(ARCH_KEYS)}')
-    lengths = {key: len(arch[key]) for key in ARCH_KEYS}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f'arch must have one value per stage under each key, got lengths {lengths}')
-    for key in ('embed_dims', 'depths', 'num_heads', 'patch_sizes'):
-        if min(arch[key]) < 1:
-            raise ValueError(f'arch[{key!r}]={arch[key]} must be at least 1 in all stages')
-    if not all('type' in cfg for cfg in arch['attn_cfgs']):
-        raise ValueError(f"arch['attn_cfgs']={arch['attn_cfgs']} must have a type in all stages")
-    return deepcopy(dict(arch))
+    settings = arch_settings(arch, ARCH_ZOO, at_least_one=('embed_dims', 'depths', 'num_heads', 'patch_sizes'))
+    if not all('type' in cfg for cfg in settings['attn_cfgs']):
+        raise ValueError(f"arch['attn_cfgs']={settings['attn_cfgs']} must have a type in all stages")
+    return settings

@@ -8,7 +8,7 @@ from .patch_merging import PatchMerging
 from .pointwise_conv import PointwiseConv
 from .position_embedding import AbsolutePositionEmbedding, resize_positions
 from .relative_position_bias import RelativePositionBias, resize_bias_table
-from .windows import pad_to_windows
+from .windows import attend_in_windows, pad_to_windows
 
 __all__ = [
     'AbsolutePositionEmbedding',
@@ -19,6 +19,7 @@ __all__ = [
     'PatchMerging',
     'PointwiseConv',
     'RelativePositionBias',
+    'attend_in_windows',
     'checkpoint_with_statistics',
     'depthwise_conv2d',
     'inhomogeneous_conv2d',

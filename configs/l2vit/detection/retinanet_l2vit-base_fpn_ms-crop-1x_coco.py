@@ -1,0 +1,18 @@
+_base_ = [
+    '../../_base_/models/retinanet_fpn.py',
+    '../../_base_/datasets/coco_detection_detr.py',
+    '../../_base_/schedules/coco_1x_adamw.py',
+    '../../_base_/det_runtime_epochs.py',
+]
+
+model = dict(
+    backbone=dict(
+        type='vil_mm.L2ViT',
+        arch='base',
+        out_indices=(1, 2, 3),
+        output_norm='each',
+        drop_path_rate=0.2,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/l2vit-base_in1k.pth', prefix='backbone.'),
+    ),
+    neck=dict(in_channels=[256, 512, 1024]),
+)

@@ -1,0 +1,12 @@
+# The published fine-tuning of the model that was pre-trained on ImageNet-22K, on 8 GPUs that accumulate 2 batches.
+_base_ = [
+    '../_base_/models/l2vit_cls.py',
+    '../_base_/datasets/imagenet_bs128_vil_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_l2vit_ft.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(backbone=dict(arch='base', drop_path_rate=0.2), head=dict(in_channels=1024))
+train_dataloader = dict(batch_size=64)
+# converted with --class-map, so that its head has the 1000 classes
+load_from = 'checkpoints/l2vit-base_in21k.pth'

@@ -1,0 +1,56 @@
+"""Attention in linear time, without a softmax."""
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from .base_attention import BaseAttention, merge_heads
+
+
+@MODELS.register_module()
+class LinearAttention(BaseAttention):
+    """All tokens attend to all, in linear time: the weights are products of rectified queries and keys.
+
+    A token's weights are divided by their sum, as a softmax's are, but never by
+    less than ``min_denominator``. Sums over tokens are taken in float32 at
+    least, also under autocast.
+
+    Source: The Linear Attention Resurrection in Vision Transformer. As
+    published, no gradient flows through a denominator that is clamped, and
+    queries and keys are not scaled: a learned ``temperature`` of each head,
+    ``d ** -0.5`` at first, scales the output instead.
+
+    Args:
+        embed_dims (int): Channels.
+        num_heads (int): Heads, a divisor of ``embed_dims``.
+        min_denominator (float): Lower bound of the sums of weights, positive.
+            Defaults to 100.
+        **kwargs: Of :class:`BaseAttention`; ``attn_drop`` must be 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, *, min_denominator: float = 100.0, **kwargs) -> None:
+        super().__init__(embed_dims, num_heads, **kwargs)
+        if not min_denominator > 0:
+            raise ValueError(f'min_denominator={min_denominator} must be positive')
+        if self.attn_drop:
+            raise ValueError(f'attn_drop={self.attn_drop} must be 0: there are no attention weights to drop')
+        self.min_denominator = min_denominator
+        self.temperature = nn.Parameter(torch.full((num_heads, 1, 1), (embed_dims // num_heads) ** -0.5))
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend to all tokens; see :meth:`BaseAttention.forward`."""
+        self.check_tokens(x, hw_shape)
+        qkv = self.qkv(x)
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = torch.promote_types(qkv.dtype, torch.float32)
+            qk, v = qkv.to(dtype).split([2 * self.embed_dims, self.embed_dims], dim=-1)
+            q, k = self.split_heads(qk.relu())
+            (v,) = self.split_heads(v)
+            # one product with the queries gives the outputs and, as last channel, their denominators
+            sums = torch.cat([self.temperature.to(dtype) * (k.mT @ v), k.sum(dim=-2).unsqueeze(-1)], dim=-1)
+            out, denominator = (q @ sums).split([v.shape[-1], 1], dim=-1)
+            out = out / denominator.clamp(min=self.min_denominator)
+        return self.proj_drop(self.proj(merge_heads(out.to(qkv.dtype))))
