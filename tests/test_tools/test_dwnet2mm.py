@@ -39,7 +39,7 @@ def test_as_a_command(published, tmp_path):
     assert 'holds yacs.config.CfgNode beside tensors' in refused.stdout and '--allow' in refused.stdout
     assert 'Traceback' not in refused.stdout
     output = run_tool(CONVERTER, source, target, '--allow', 'yacs.config.CfgNode').stdout
-    assert 'what is not of the model: config, max_accuracy, optimizer' in output
+    assert 'what else the file holds: config, max_accuracy, optimizer' in output
     checkpoint = torch.load(target, weights_only=True)
     assert checkpoint['meta'] == dict(epoch=299, converted_from='ckpt.pth')
     assert len(checkpoint['state_dict']) == len(few)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
@@ -253,7 +253,7 @@ class DWNet(BaseBackbone):
             depths, [0] * len(depths), out_indices, out_type, output_norm, frozen_stages, norm_eval, init_cfg
         )
         self.entry = self.entries[conv_type]
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        drop_path_rates = np.linspace(0, drop_path_rate, sum(depths)).tolist()
         self.stages = ModuleList()
         for depth, embed_dims in zip(depths, settings['embed_dims']):
             if self.stages:
