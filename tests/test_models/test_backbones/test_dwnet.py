@@ -73,6 +73,22 @@ def test_norms():
     assert len(norms) == 4 * 5 + 4 and all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms)
 
 
+def test_gradient_through_a_batch_norm_of_the_outputs():
+    model = build(output_norm='each', drop_path_rate=0.0).double()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    cotangent = torch.randn(2, 32, 2, 3, dtype=torch.float64)
+    stages = [*model.stages[3].parameters(), *model.norm3.parameters()]
+    ours = torch.autograd.grad((model(images)[3] * cotangent).sum(), stages)
+    norm, model.output_norm = model.norm3, None
+    featmap = model(images)[3]
+    normed = (featmap - featmap.mean((0, 2, 3), keepdim=True)) / (
+        featmap.var((0, 2, 3), keepdim=True, unbiased=False) + norm.eps
+    ).sqrt()
+    output = normed * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
+    expected = torch.autograd.grad((output * cotangent).sum(), stages)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_dynamic_kernels_need_several_images_or_norm_eval():
     images = torch.randn(1, 3, 32, 32)
     with pytest.raises(ValueError, match='cannot be trained on a batch of one image'):
