@@ -68,7 +68,8 @@ class DynamicDepthwiseConv(BaseModule):
                 one image alone.
         """
         norm = self.image_kernels.bn
-        alone = len(x) == 1 and not (isinstance(norm, nn.SyncBatchNorm) and get_world_size() > 1)
+        # a batch norm that is not the plain one is synchronised
+        alone = len(x) == 1 and (isinstance(norm, nn.BatchNorm2d) or get_world_size() == 1)
         if alone and isinstance(norm, _BatchNorm) and norm.training:
             raise ValueError(
                 'dynamic kernels cannot be trained on a batch of one image: their batch norm takes its statistics over '
