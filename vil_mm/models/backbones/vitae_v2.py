@@ -204,8 +204,9 @@ class NormalCell(BaseModule):
         featmap = x.mT.unflatten(2, hw_shape)
         context = x if self.position_encoding is None else to_tokens(self.position_encoding(featmap))
         attended = self.drop_path(self.attn(self.norm1(context), hw_shape))
-        # grouped convolutions to fewer channels are faster where channels come first
-        parallel = self.convs(featmap.contiguous() if self.convs[0].groups > 1 else featmap)
+        # with channels first, grouped convolutions are faster forward and slower backward
+        channels_first = self.convs[0].groups > 1 and not self.training
+        parallel = self.convs(featmap.contiguous() if channels_first else featmap)
         x = x + attended + self.drop_path(to_tokens(parallel))
         return self.ffn(self.norm2(x), identity=x)
 
@@ -341,7 +342,8 @@ class ViTAEv2(BaseBackbone):
         own_type = settings['attn_cfgs'][0]['type']
         attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, own_type)
         reduction_attn_cfgs = merge_attn_cfg(settings['reduction_attn_cfgs'], attn_cfg, own_type)
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths)).tolist()
+        last = sum(self.depths) - 1
+        rates = [drop_path_rate * block / last for block in range(last + 1)]
         self.stages = ModuleList()
         for i, embed_dims in enumerate(settings['embed_dims']):
             branch_dims, dilations = settings['branch_dims'][i], settings['dilations'][i]
