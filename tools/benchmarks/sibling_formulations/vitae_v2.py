@@ -38,8 +38,13 @@ def to_tokens(featmap: Tensor) -> Tensor:
     return featmap.permute(0, 2, 3, 1).contiguous().flatten(1, 2)
 
 
+def encode_position(self: NormalCell | ReductionCell, featmap: Tensor) -> Tensor:
+    conv = self.position_encoding.proj
+    return featmap + F.conv2d(featmap, conv.weight, conv.bias, padding=conv.padding, groups=conv.groups)
+
+
 def transform(self: NormalCell, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-    context = to_tokens(self.position_encoding(to_map(x, hw_shape)))
+    context = to_tokens(encode_position(self, to_map(x, hw_shape)))
     parallel = self.drop_path(to_tokens(self.convs(to_map(x, hw_shape))))
     x = x + self.drop_path(self.attn(self.norm1(context), hw_shape))
     x = x + parallel
@@ -49,7 +54,7 @@ def transform(self: NormalCell, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
 def reduce(self: ReductionCell, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
     x = x.contiguous()
     context = torch.cat([F.gelu(conv(x)) for conv in self.pyramid.convs], dim=1)
-    context = self.position_encoding(context)
+    context = encode_position(self, context)
     hw_shape = tuple(context.shape[2:])
     tokens = self.attn(self.norm1(to_tokens(context)), hw_shape) + to_tokens(self.convs(x))
     return self.ffn(self.norm2(tokens), identity=tokens), hw_shape
