@@ -4,9 +4,12 @@ import functools
 import http.server
 import os
 import pickle
+import sys
 import threading
 import zipfile
 from argparse import Namespace
+from collections import OrderedDict
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -76,6 +79,33 @@ def test_one_type_can_be_allowed(tmp_path):
     assert read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Namespace'])['args'].lr == 0.1
     with pytest.raises(ValueError, match=r"allow='argparse.Nothing' names nothing"):
         read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Nothing'])
+
+
+@pytest.fixture
+def settings_type():
+    """A kind of dict with state of its own, like the settings of yacs, in a module that is there for the test alone."""
+    module = ModuleType('no_such_package')
+    sys.modules['no_such_package'] = module
+    exec('class Settings(dict):\n    pass', module.__dict__)
+    yield module.Settings
+    sys.modules.pop('no_such_package', None)
+
+
+@pytest.mark.parametrize('installed', [True, False])
+def test_kinds_of_dict_become_plain_ones(tmp_path, settings_type, installed):
+    settings = settings_type(lr=0.1, nested=settings_type(name='x'))
+    settings.frozen = {'a', 'b'}
+    torch.save(dict(model=torch.ones(2), config=settings), tmp_path / 'file.pth')
+    if not installed:
+        del sys.modules['no_such_package']
+    with pytest.raises(ValueError, match=r'file.pth holds no_such_package\.Settings beside .*allow it alone'):
+        read_checkpoint(tmp_path / 'file.pth')
+    config = read_checkpoint(tmp_path / 'file.pth', allow=['no_such_package.Settings'])['config']
+    assert type(config) is OrderedDict and config == dict(lr=0.1, nested=dict(name='x'))
+    assert config.frozen == {'a', 'b'}
+    if not installed:
+        with pytest.raises(ValueError, match=r"allow='no_such_package' names nothing"):
+            read_checkpoint(tmp_path / 'file.pth', allow=['no_such_package'])
 
 
 def test_damaged_and_missing_files(tmp_path):

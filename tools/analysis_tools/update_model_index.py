@@ -55,6 +55,8 @@ def describe(path: Path, published: dict) -> dict:
 def image_size(cfg: Config) -> int:
     """Find the height and width of training images: what the last crop or resizing of the pipeline makes."""
     steps = cfg.train_dataloader.dataset.pipeline
+    # of a random choice any will do
+    steps = [inner for step in steps for inner in (step.transforms[0] if 'transforms' in step else [step])]
     return [step[key] for step in steps for key in ('crop_size', 'scale') if key in step][-1]
 
 

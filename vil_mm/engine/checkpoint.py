@@ -5,7 +5,9 @@ import os
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,10 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
         map_location: As in ``torch.load``. Defaults to ``'cpu'``.
         allow (Sequence[str]): Full names of types that the file may hold beside
             tensors, NumPy arrays and plain Python values, such as
-            ``'argparse.Namespace'``. Defaults to none.
+            ``'argparse.Namespace'``. Where a type is a kind of dict, or of a
+            package that is not installed, the file's content comes in an
+            ``OrderedDict``: its items, and its other state as attributes.
+            Defaults to none.
 
     Returns:
         dict: What the file holds.
@@ -37,10 +42,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
     if not path.is_file():
         raise FileNotFoundError(f'there is no checkpoint file {path}')
     allowed = _numpy_globals()
-    for name in allow:
-        allowed.append((get_object_from_string(name), name))
-        if allowed[-1][0] is None:
-            raise ValueError(f'allow={name!r} names nothing that can be imported')
+    allowed += [(_named_type(name), name) for name in allow]
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
@@ -72,6 +74,18 @@ def use_safe_checkpoint_loading() -> None:
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     torch.serialization.add_safe_globals([*_numpy_globals(), *_history_globals()])
     CheckpointLoader.register_scheme(prefixes='', loader=read_checkpoint, force=True)
+
+
+def _named_type(name: str) -> Any:
+    """The type of a full name, or what stands in for it."""
+    found = get_object_from_string(name)
+    package = name.partition('.')[0]
+    if found is None and package != name and find_spec(package) is None:
+        return OrderedDict
+    if found is None:
+        raise ValueError(f'allow={name!r} names nothing that can be imported')
+    # torch fills no other kinds of dict
+    return OrderedDict if isinstance(found, type) and issubclass(found, dict) else found
 
 
 def _numpy_globals() -> list:

@@ -5,6 +5,29 @@ import torch
 
 from vil_mm.registry import MODELS
 
+
+def vitae_v2(attn_cfg, **changes):
+    arch = dict(
+        embed_dims=[8, 16, 24, 32],
+        depths=[1, 1, 2, 1],
+        num_heads=[1, 2, 3, 4],
+        groups=[1, 2, 2, 4],
+        attn_cfgs=[attn_cfg] * 4,
+        branch_dims=[8, 8, 12, 16],
+        hidden_dims=[8, 8, 12, 16],
+        reduction_heads=[1, 1, 2, 4],
+        reduction_groups=[1, 2, 4, 4],
+        reduction_attn_cfgs=[attn_cfg] * 4,
+        dilations=[[1, 2], [1, 2], [1], [1]],
+        position_encoding=[False] * 4,
+    )
+    return dict(type='vil_mm.ViTAEv2', arch=dict(arch, **changes), drop_path_rate=0.0)
+
+
+WINDOW = dict(type='vil_mm.WindowAttention', window_size=3, padding='both')
+FULL = dict(type='vil_mm.FullAttention')
+SKIP_FULL = dict(FULL, skip_values=True, qkv_bias=False)
+
 # One small model of each family and kind.
 BACKBONES = {
     'vil': dict(
@@ -17,6 +40,26 @@ BACKBONES = {
         arch=dict(embed_dims=[8, 16, 16, 32], depths=[2, 2, 3, 2], num_heads=[1, 2, 2, 4]),
         drop_path_rate=0.0,
     ),
+    'vitae_v2': vitae_v2(
+        None,
+        attn_cfgs=[WINDOW, WINDOW, FULL, FULL],
+        reduction_attn_cfgs=[WINDOW, WINDOW, SKIP_FULL, SKIP_FULL],
+    ),
+    'vitae_v2-window': vitae_v2(WINDOW),
+    'vitae_v2-vsa': vitae_v2(
+        dict(type='vil_mm.VariedSizeWindowAttention', window_size=3), position_encoding=[True] * 4
+    ),
+    **{
+        f'dwnet-{conv_type}': dict(
+            type='vil_mm.DWNet',
+            arch=dict(embed_dims=[8, 16, 16, 32], depths=[1, 2, 1, 1]),
+            conv_type=conv_type,
+            num_groups=4,
+            pad_size_divisor=pad_size_divisor,
+            drop_path_rate=0.0,
+        )
+        for conv_type, pad_size_divisor in (('static', None), ('dynamic', 7), ('inhomogeneous', None))
+    },
 }
 
 pytestmark = pytest.mark.parametrize('family', BACKBONES)
@@ -37,7 +80,8 @@ def loss_of(outputs):
     'shape', [(1, 3, 33, 47), (3, 3, 64, 64), (1, 3, 224, 224), (3, 3, 157, 101), (1, 3, 256, 320)], ids=str
 )
 def test_any_size(family, shape):
-    model = build(family)
+    # batch norms over the images alone, as those of dynamic kernels, cannot be trained on one
+    model = build(family).train(shape[0] > 1)
     outputs = model(torch.randn(shape))
     assert len(outputs) == len(model.stages)
     for i, x in enumerate(outputs):
@@ -75,13 +119,15 @@ def test_train_returns_self_and_stays_frozen(family):
 
 
 def test_checkpointing_changes_nothing(family):
-    gradients = []
+    gradients, statistics = [], []
     for with_cp in (False, True):
         model = build(family, with_cp=with_cp, drop_path_rate=0.3).double()
         torch.manual_seed(1)
         loss_of(model(torch.randn(2, 3, 64, 96, dtype=torch.float64))).backward()
         gradients.append([p.grad for p in model.parameters()])
+        statistics.append(dict(model.named_buffers()))  # of batch norms
     torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(statistics[1], statistics[0])
 
 
 def test_outputs_for_classification(family):
@@ -95,7 +141,7 @@ def test_outputs_for_classification(family):
 
 
 def test_layer_depths(family):
-    model = build(family)
+    model = build(family, output_norm='last')
     depths = {name: model.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in model.named_parameters()}
     assert {count for _, count in depths.values()} == {sum(model.depths) + 2}
     assert {depth for depth, _ in depths.values()} == set(range(sum(model.depths) + 2))

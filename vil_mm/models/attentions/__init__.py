@@ -6,6 +6,7 @@ from .linformer_attention import LinformerAttention
 from .performer_attention import PerformerAttention
 from .sliding_window_attention import SlidingWindowAttention
 from .spatial_reduction_attention import SpatialReductionAttention
+from .varied_size_window_attention import VariedSizeWindowAttention
 from .window_attention import WindowAttention
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'PerformerAttention',
     'SlidingWindowAttention',
     'SpatialReductionAttention',
+    'VariedSizeWindowAttention',
     'WindowAttention',
 ]

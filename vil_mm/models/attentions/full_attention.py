@@ -23,6 +23,10 @@ class FullAttention(BaseAttention):
             gets a bias resampled from the built one. The publication has no
             such thing: full attention with a bias runs on one size only.
             Defaults to False.
+        skip_values (bool): Whether the values are added to the output: a
+            residual where ``in_dims`` is not ``embed_dims``. The products are
+            then scaled by the width of the input per head, as in T2T-ViT
+            (arXiv 2101.11986), and so in ViTAEv2. Defaults to False.
         **kwargs: Of :class:`BaseAttention`.
 
     Raises:
@@ -37,11 +41,13 @@ class FullAttention(BaseAttention):
         relative_position_bias: bool = False,
         grid_size: tuple[int, int] | None = None,
         resize_bias: bool = False,
+        skip_values: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
         self.grid_size = grid_size
         self.resize_bias = resize_bias
+        self.skip_values = skip_values
         self.relative_position_bias = None
         if relative_position_bias:
             if grid_size is None:
@@ -71,5 +77,8 @@ class FullAttention(BaseAttention):
         q, k, v = self.split_heads(self.qkv(x))
         if bias is not None:
             bias = bias.to(q.dtype)[None]  # PyTorch's fused attention takes four dimensions
-        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=self.attn_drop if self.training else 0.0)
-        return self.proj_drop(self.proj(merge_heads(x)))
+        scale = (self.in_dims / self.num_heads) ** -0.5 if self.skip_values else None
+        drop = self.attn_drop if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=drop, scale=scale)
+        x = self.proj_drop(self.proj(merge_heads(x)))
+        return x + merge_heads(v) if self.skip_values else x

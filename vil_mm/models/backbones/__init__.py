@@ -1,6 +1,8 @@
 """Backbones, one family per file, each for all tasks."""
 
+from .dwnet import DWNet
 from .l2vit import L2ViT
 from .vil import ViL
+from .vitae_v2 import ViTAEv2
 
-__all__ = ['L2ViT', 'ViL']
+__all__ = ['DWNet', 'L2ViT', 'ViL', 'ViTAEv2']

@@ -137,7 +137,7 @@ class BaseBackbone(BaseModule):
     def _output(self, tokens: Tensor, hw_shape: tuple[int, int], stage: int) -> Tensor:
         norm = self._norm_of(stage)
         if norm is not None:
-            tokens = norm(tokens) if isinstance(norm, nn.LayerNorm) else norm(tokens.mT[..., None])[..., 0].mT
+            tokens = norm(tokens) if isinstance(norm, nn.LayerNorm) else _norm_channels(norm, tokens)
         if self.out_type == 'featmap':
             return self._to_map(tokens, hw_shape, stage).contiguous()
         return tokens.mean(dim=1) if self.out_type == 'avg_featmap' else tokens[:, 0]
@@ -205,3 +205,12 @@ class BaseBackbone(BaseModule):
             f'the checkpoint does not hold {self.entry!r} of {type(self).__name__}, but such as {list(names[:3])}. '
             f'{advice}'
         )
+
+
+def _norm_channels(norm: nn.Module, tokens: Tensor) -> Tensor:
+    """Apply a norm of maps ``(N, C, H, W)`` to tokens ``(N, L, C)``, as a map one pixel wide.
+
+    Made as ``tokens.mT[..., None]``, that map has strides with which PyTorch's
+    batch norm on the CPU returns wrong gradients (seen in 2.13).
+    """
+    return norm(tokens[:, :, None].permute(0, 3, 1, 2))[..., 0].mT

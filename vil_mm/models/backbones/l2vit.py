@@ -10,10 +10,9 @@ from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding
+from ..layers import ConvPositionEncoding, checkpoint_with_statistics
 from .arch import arch_settings
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
@@ -160,7 +159,7 @@ class L2ViTBlock(BaseModule):
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Transform tokens ``(N, h * w, C)``, keeping their shape."""
         if self.with_cp and x.requires_grad:
-            return checkpoint(self._forward, x, hw_shape, use_reentrant=False)
+            return checkpoint_with_statistics(self._forward, self, x, hw_shape)
         return self._forward(x, hw_shape)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:

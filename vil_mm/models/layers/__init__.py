@@ -1,13 +1,28 @@
+from .checkpointing import checkpoint_with_statistics
 from .conv_position_encoding import ConvPositionEncoding
+from .depthwise_conv import DepthwiseConv, depthwise_conv2d
+from .dynamic_conv import DynamicDepthwiseConv, InhomogeneousDepthwiseConv
+from .inhomogeneous_conv import inhomogeneous_conv2d
 from .loading import skip_other_shapes
+from .patch_merging import PatchMerging
+from .pointwise_conv import PointwiseConv
 from .position_embedding import AbsolutePositionEmbedding, resize_positions
 from .relative_position_bias import RelativePositionBias, resize_bias_table
-from .windows import pad_to_windows
+from .windows import attend_in_windows, pad_to_windows
 
 __all__ = [
     'AbsolutePositionEmbedding',
     'ConvPositionEncoding',
+    'DepthwiseConv',
+    'DynamicDepthwiseConv',
+    'InhomogeneousDepthwiseConv',
+    'PatchMerging',
+    'PointwiseConv',
     'RelativePositionBias',
+    'attend_in_windows',
+    'checkpoint_with_statistics',
+    'depthwise_conv2d',
+    'inhomogeneous_conv2d',
     'pad_to_windows',
     'resize_bias_table',
     'resize_positions',

@@ -1,7 +1,9 @@
 """Position encoding by a depth-wise convolution."""
 
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
+
+from .depthwise_conv import DepthwiseConv
 
 
 class ConvPositionEncoding(BaseModule):
@@ -19,7 +21,7 @@ class ConvPositionEncoding(BaseModule):
 
     def __init__(self, embed_dims: int, kernel_size: int = 3, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        self.proj = nn.Conv2d(embed_dims, embed_dims, kernel_size, padding=kernel_size // 2, groups=embed_dims)
+        self.proj = DepthwiseConv(embed_dims, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a feature map ``(N, C, h, w)``, keeping its shape."""

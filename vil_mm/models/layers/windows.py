@@ -22,3 +22,31 @@ def pad_to_windows(x: Tensor, window_size: int, padding: str = 'end') -> tuple[T
     if rows or columns:
         x = F.pad(x, (0, 0, left, columns - left, top, rows - top))
     return x, (top, left)
+
+
+def attend_in_windows(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, dropout_p: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """Attend within many small windows, as PyTorch's ``scaled_dot_product_attention`` does.
+
+    On the CPU by plain products: there its fused kernel takes twice as long on
+    windows of tens of tokens.
+
+    Args:
+        q (Tensor): ``(windows, heads, L, d)``.
+        k (Tensor): ``(windows, heads, S, d)``.
+        v (Tensor): ``(windows, heads, S, d)``.
+        bias (Tensor, optional): Added to the scaled products, ``(1, heads, L, S)``.
+            Defaults to None.
+        dropout_p (float): Dropout rate of the weights. Defaults to 0.
+        scale (float, optional): Of the products. Defaults to None: ``d ** -0.5``.
+
+    Returns:
+        Tensor: ``(windows, heads, L, d)``.
+    """
+    if q.device.type != 'cpu':
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout_p, scale=scale)
+    scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.mT
+    if bias is not None:
+        scores = scores.add_(bias)
+    return F.dropout(scores.softmax(dim=-1), dropout_p).to(v.dtype) @ v

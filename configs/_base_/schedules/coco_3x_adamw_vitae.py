@@ -1,0 +1,6 @@
+# See coco_1x_adamw_vitae.py.
+_base_ = './coco_3x_adamw.py'
+
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0), 'relative_position_bias': dict(decay_mult=0.0)})
+)

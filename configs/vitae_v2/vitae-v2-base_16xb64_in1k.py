@@ -1,0 +1,11 @@
+# The published recipe. How the batch of 1024 was split was not published.
+_base_ = [
+    '../_base_/models/vitae_v2_cls.py',
+    '../_base_/datasets/imagenet_bs128_vitae_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_vitae.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(backbone=dict(arch='base', drop_rate=0.1, drop_path_rate=0.4), head=dict(in_channels=1024))
+train_dataloader = dict(batch_size=64)
+optim_wrapper = dict(optimizer=dict(weight_decay=0.065), clip_grad=dict(max_norm=5.0))

@@ -1,0 +1,9 @@
+# The published recipe.
+_base_ = [
+    '../_base_/models/vitae_v2_cls.py',
+    '../_base_/datasets/imagenet_bs128_vitae_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_vitae.py',
+    '../_base_/cls_runtime.py',
+]
+
+model = dict(backbone=dict(arch='small', drop_path_rate=0.1))

@@ -1,0 +1,192 @@
+"""ViTAEv2's classification configs: they train, and say the published models and recipes."""
+
+import math
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+
+from tests.conftest import ROOT
+from tests.test_configs.test_vil_configs import build_model, check_training
+from vil_mm.models.backbones.vitae_v2_arch import ARCH_ZOO
+
+FOLDER = ROOT / 'configs/vitae_v2'
+LEAVES = sorted(FOLDER.glob('*.py'))
+SMALL, MIDDLE, BASE, VSA_SMALL, VSA_WIDE, VSA_MIDDLE, VSA_BASE = (
+    f'vitae-v2-{rest}_in1k'
+    for rest in (
+        'small_8xb128',
+        '48m_16xb64',
+        'base_16xb64',
+        'vsa-small_8xb128',
+        'vsa-small-wide_8xb128',
+        'vsa-48m_16xb64',
+        'vsa-base_16xb64',
+    )
+)
+WINDOW_SMALL = 'vitae-v2-window-small_8xb128_in1k'
+PRE, FINE = 'vitae-v2-vsa-48m_16xb64_in21k', 'vitae-v2-vsa-48m-in21k-pre_16xb64_in1k'
+NANO = 'vitae-v2-vsa-nano_1xb64_digits'
+LARGE = 'vitae-v2-vsa-base-win12_16xb64_in1k-384px'
+# Measured on the published code: parameters, multiply-adds in billions, pixels. Of windows in all stages and of 21,841
+# classes: those of the measured backbones, and a head.
+ROWS = {
+    SMALL: (19_355_688, 5.753, 224),
+    MIDDLE: (48_674_632, 13.341, 224),
+    BASE: (89_693_352, 24.373, 224),
+    VSA_SMALL: (19_773_300, 5.723, 224),
+    VSA_WIDE: (20_342_442, 6.283, 224),
+    VSA_MIDDLE: (51_089_119, 15.016, 224),
+    FINE: (51_089_119, 15.016, 224),
+    VSA_BASE: (93_711_532, 27.108, 224),
+    LARGE: (93_833_932, 81.477, 384),
+    WINDOW_SMALL: (18_844_992 + 513 * 1000, None, 224),
+    PRE: (51_089_119 + 769 * (21841 - 1000), None, 224),
+}
+
+
+def load(name):
+    return Config.fromfile(FOLDER / f'{name}.py')
+
+
+def shrink(cfg):
+    """Make the model of a config small, with the attentions that it has."""
+    arch = cfg.model.backbone.pop('arch')
+    if isinstance(arch, str):
+        cfg.model.backbone.arch = dict(
+            ARCH_ZOO[arch],
+            embed_dims=[16, 32, 32, 32],
+            depths=[1, 1, 2, 1],
+            num_heads=[1, 2, 2, 4],
+            groups=[1, 4, 4, 8],
+            branch_dims=[8, 8, 16, 16],
+            hidden_dims=[8, 16, 16, 32],
+            reduction_heads=[1, 2, 2, 4],
+            reduction_groups=[1, 4, 4, 8],
+        )
+        cfg.model.head.in_channels = 32
+    else:
+        cfg.model.backbone.arch = arch
+    return cfg
+
+
+def test_there_is_a_config_for_every_row():
+    assert {path.stem for path in LEAVES} == {*ROWS, NANO}
+    assert all(len(path.read_text().splitlines()) <= 30 for path in LEAVES)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        # one of each kind, of each schedule and of each data set; the others take longer together
+        pytest.param(
+            path, marks=() if path.stem in (SMALL, VSA_SMALL, WINDOW_SMALL, LARGE, PRE, NANO) else pytest.mark.slow
+        )
+        for path in LEAVES
+    ],
+    ids=lambda path: path.stem,
+)
+def test_trains_saves_and_resumes(path, tmp_path):
+    check_training(shrink(Config.fromfile(path)), 64, tmp_path)
+
+
+def test_are_the_published_models():
+    """By the metafile, which another test holds against the built models."""
+    models = {
+        model['Name']: model['Metadata'] for model in yaml.safe_load((FOLDER / 'metafile.yml').read_text())['Models']
+    }
+    for name, (parameters, gmacs, size) in ROWS.items():
+        assert (models[name]['Parameters'], models[name]['Image Size']) == (parameters, size), name
+        if gmacs:
+            assert models[name]['FLOPs'] / 1e9 == pytest.approx(gmacs, abs=6e-4), name
+
+
+@pytest.mark.parametrize(
+    'name, decay, drop_path, drop, clip',
+    [
+        (SMALL, 0.05, 0.1, 0, None),
+        (VSA_SMALL, 0.05, 0.1, 0, None),
+        (VSA_MIDDLE, 0.055, 0.25, 0, None),
+        (BASE, 0.065, 0.4, 0.1, 5),
+    ],
+)
+def test_recipe_is_the_published_one(name, decay, drop_path, drop, clip):
+    cfg = load(name)
+    gpus = int(name.split('_')[1].split('xb')[0])
+    assert gpus * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1e-3, weight_decay=decay, eps=1e-8, betas=(0.9, 0.999))
+    backbone = cfg.model.backbone
+    assert (backbone.drop_path_rate, backbone.get('drop_rate', 0)) == (drop_path, drop)
+    assert cfg.optim_wrapper.get('clip_grad') == (clip and dict(max_norm=clip))
+    momentum = pytest.approx(1 - 0.99996 ** (1024 // 512))
+    assert cfg.custom_hooks == [dict(type='EMAHook', momentum=momentum, update_buffers=True)]
+
+
+def test_learning_rate_is_the_published_one():
+    cfg = load(VSA_SMALL)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer), default_args={})
+        for scheduler in cfg.param_scheduler
+    ]
+    assert cfg.train_cfg.max_epochs == 310
+    for epoch in range(310):
+        if epoch < 10:
+            expected = 1e-6 + (1e-3 - 1e-6) * epoch / 10
+        else:
+            expected = 1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * min(epoch, 300) / 300)) / 2
+        # under the warm-up the cosine runs too
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(expected, rel=3e-3), epoch
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+
+
+def test_weight_decay_is_the_published_one():
+    """What has one dimension has none; tables of relative positions have."""
+    model = build_model(shrink(load(VSA_SMALL)))
+    optimizer = build_optim_wrapper(model, load(VSA_SMALL).optim_wrapper).optimizer
+    decays = {id(p): group['weight_decay'] for group in optimizer.param_groups for p in group['params']}
+    for name, parameter in model.named_parameters():
+        assert decays[id(parameter)] == (0.0 if parameter.ndim == 1 else 0.05), name
+
+
+def test_images():
+    for name in (VSA_SMALL, PRE):
+        cfg = load(name)
+        train, test = (loader.dataset.pipeline for loader in (cfg.train_dataloader, cfg.test_dataloader))
+        crops = [crop for (crop,) in train[1].transforms]
+        assert {(crop.type, crop.scale) for crop in crops} == {('RandomResizedCrop', 224)}
+        assert [crop.interpolation for crop in crops] == ['bilinear', 'bicubic']
+        assert [step.type for step in train[2:]] == ['RandomFlip', 'RandAugment', 'RandomErasing', 'PackInputs']
+        assert (test[1].scale, test[2].crop_size) == (int(224 / 0.9), 224)
+    assert load(PRE).train_dataloader.dataset.data_root == 'data/imagenet21k'
+    assert load(PRE).data_preprocessor.num_classes == load(PRE).model.head.num_classes == 21841
+
+
+def test_a_head_of_other_classes_is_left_out(tmp_path, capsys):
+    """Loading for the fine-tuning from ImageNet-22K names the head, and takes the rest."""
+    from mmengine.runner import load_checkpoint
+
+    pre, fine = (build_model(shrink(load(name))) for name in (PRE, FINE))
+    torch.save(dict(state_dict=pre.state_dict()), tmp_path / 'in21k.pth')
+    before = fine.head.fc.weight.clone()
+    load_checkpoint(fine, str(tmp_path / 'in21k.pth'))
+    assert 'size mismatch for head.fc.weight' in ''.join(capsys.readouterr())
+    torch.testing.assert_close(fine.head.fc.weight, before, rtol=0, atol=0)
+    torch.testing.assert_close(dict(fine.backbone.state_dict()), dict(pre.backbone.state_dict()), rtol=0, atol=0)
+
+
+def test_tables_of_relative_positions_are_resized(tmp_path):
+    """For windows of 12, from those of 7."""
+    from mmengine.runner import load_checkpoint
+
+    base, large = (build_model(shrink(load(name))) for name in (VSA_BASE, LARGE))
+    torch.save(dict(state_dict=base.state_dict()), tmp_path / 'in1k.pth')
+    load_checkpoint(large, str(tmp_path / 'in1k.pth'), strict=True)
+    tables = [model.backbone.stages[1].blocks[0].attn.relative_position_bias.table for model in (base, large)]
+    assert [tuple(table.shape) for table in tables] == [(13, 13, 2), (23, 23, 2)]
+    torch.testing.assert_close(tables[1][11, 11], tables[0][6, 6])

@@ -1,0 +1,166 @@
+"""Depth-wise convolutions against PyTorch's own and an unfolded map, gradients included."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vil_mm.models.layers import (
+    DynamicDepthwiseConv,
+    InhomogeneousDepthwiseConv,
+    PatchMerging,
+    PointwiseConv,
+    depthwise_conv2d,
+    inhomogeneous_conv2d,
+)
+
+FORMATS = pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+
+
+def randn(*shape, dtype=torch.float64):
+    return torch.randn(shape, dtype=dtype, requires_grad=True)
+
+
+def expected_convolution(x, weight, bias=None):
+    """One image after the other, by PyTorch's own convolution and gradient."""
+    weights = weight if weight.ndim == 4 else [weight] * len(x)
+    images = [
+        F.conv2d(image[None], kernels[:, None], bias, padding=kernels.shape[-1] // 2, groups=len(kernels))
+        for image, kernels in zip(x, weights)
+    ]
+    return torch.cat(images)
+
+
+def expected_inhomogeneous(x, weight):
+    batch, groups, size, _, height, width = weight.shape
+    unfolded = F.unfold(x, size, padding=size // 2).view(batch, groups, -1, size**2, height, width)
+    return (weight.flatten(2, 3)[:, :, None] * unfolded).sum(dim=3).flatten(1, 2)
+
+
+def assert_same(function, expected, inputs, **tolerance):
+    output, reference = function(*inputs), expected(*inputs)
+    torch.testing.assert_close(output, reference, **tolerance)
+    cotangent = torch.randn_like(reference)
+    torch.testing.assert_close(
+        torch.autograd.grad(output, inputs, cotangent), torch.autograd.grad(reference, inputs, cotangent), **tolerance
+    )
+
+
+@FORMATS
+@pytest.mark.parametrize('size', [(5, 9), (3, 2), (40, 70), (1, 1)])
+@pytest.mark.parametrize('own_kernels', [False, True], ids=['static', 'dynamic'])
+def test_depthwise(own_kernels, size, memory_format):
+    """Maps smaller than the kernel, and larger than one sum of the gradient, included."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, *size, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    weight = randn(3, 4, 7, 7) if own_kernels else randn(4, 7, 7)
+    assert_same(depthwise_conv2d, expected_convolution, (x, weight, randn(4)))
+    assert_same(depthwise_conv2d, expected_convolution, (x, weight))
+
+
+@pytest.mark.parametrize('own_kernels', [False, True], ids=['static', 'dynamic'])
+def test_depthwise_gradgradcheck(own_kernels):
+    torch.manual_seed(0)
+    inputs = randn(2, 2, 4, 5), randn(2, 2, 3, 3) if own_kernels else randn(2, 3, 3), randn(2)
+    assert torch.autograd.gradcheck(depthwise_conv2d, inputs)
+    assert torch.autograd.gradgradcheck(depthwise_conv2d, inputs)
+
+
+def test_depthwise_gradient_is_precise_on_large_maps():
+    """In float32 at most four times as far from float64 as PyTorch's own gradient."""
+    torch.manual_seed(0)
+    x, grad = (torch.randn(1, 16, 100, 160).to(memory_format=torch.channels_last) for _ in range(2))
+
+    def gradient(convolution, dtype):
+        weight = torch.zeros(16, 7, 7, dtype=dtype, requires_grad=True)
+        return torch.autograd.grad(convolution(x.to(dtype), weight), weight, grad.to(dtype))[0]
+
+    exact = gradient(expected_convolution, torch.float64)
+    own, ours = (
+        (gradient(convolution, torch.float32) - exact).abs().max()
+        for convolution in (expected_convolution, depthwise_conv2d)
+    )
+    assert ours <= 4 * own
+
+
+@FORMATS
+@pytest.mark.parametrize('size', [(5, 9), (3, 2), (1, 1)])
+def test_inhomogeneous(size, memory_format):
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, *size, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    assert_same(inhomogeneous_conv2d, expected_inhomogeneous, (x, randn(2, 3, 7, 7, *size)))
+
+
+def test_inhomogeneous_gradcheck():
+    torch.manual_seed(0)
+    assert torch.autograd.gradcheck(inhomogeneous_conv2d, (randn(2, 4, 3, 4), randn(2, 2, 3, 3, 3, 4)))
+    assert torch.autograd.gradcheck(inhomogeneous_conv2d, (randn(1, 2, 2, 3), randn(1, 2, 1, 1, 2, 3)))
+
+
+def test_inhomogeneous_memory_is_bounded():
+    """No neighbours are kept: what is saved for the gradient are the inputs."""
+    x, weight = randn(1, 8, 16, 16), randn(1, 2, 7, 7, 16, 16)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        inhomogeneous_conv2d(x, weight)
+    assert sum(saved) == x.numel() + weight.numel()
+
+
+@pytest.mark.parametrize('kind', ['dynamic', 'inhomogeneous'])
+def test_mixed_precision(kind):
+    """Under autocast, outputs and gradients stay as close to float32 as bfloat16 allows."""
+    torch.manual_seed(0)
+    norm_cfg = dict(type='BN')
+    if kind == 'dynamic':
+        layer = DynamicDepthwiseConv(8, 7, norm_cfg)
+    else:
+        layer = InhomogeneousDepthwiseConv(8, 7, norm_cfg, num_groups=2)
+    layer.eval()  # a norm of the statistics of two images would blow up what is rounded
+    x = randn(2, 8, 9, 13, dtype=torch.float32)
+    results = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            output = layer(x)
+        parameters = [x, *layer.parameters()]
+        gradients = torch.autograd.grad(output.float().square().mean(), parameters)
+        assert [g.dtype for g in gradients] == [p.dtype for p in parameters]
+        results.append([output.float(), *gradients])
+    for exact, mixed in zip(*results):
+        assert (mixed - exact).abs().max() <= 0.05 * max(exact.abs().max(), 1e-2)
+
+
+def test_one_image_cannot_train_dynamic_kernels():
+    layer = DynamicDepthwiseConv(8, 3, dict(type='BN'))
+    x = torch.randn(1, 8, 4, 4)
+    with pytest.raises(ValueError, match=r'cannot be trained on a batch of one image: .*norm_eval=True'):
+        layer(x)
+    assert layer.eval()(x).shape == x.shape
+    assert DynamicDepthwiseConv(8, 3, dict(type='GN', num_groups=1))(x).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    'build, message',
+    [
+        (lambda: InhomogeneousDepthwiseConv(8, 7, dict(type='BN'), num_groups=3), 'num_groups=3 does not divide the 8'),
+        (lambda: DynamicDepthwiseConv(3, 7, dict(type='BN')), 'need at least 4 channels, not 3'),
+    ],
+)
+def test_errors(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_pointwise():
+    torch.manual_seed(0)
+    layer, x = PointwiseConv(5, 3).double(), randn(2, 5, 4, 6)
+    assert_same(layer, lambda x: F.conv2d(x, layer.weight, layer.bias), (x,))
+
+
+def test_patch_merging_order():
+    """Pixels join in the order upper left, lower left, upper right, lower right, each with all its channels."""
+    layer = PatchMerging(2, 8, dict(type='LN'))
+    layer.norm = torch.nn.Identity()
+    torch.nn.init.eye_(layer.reduction.weight)
+    x = torch.arange(1.0, 13).reshape(1, 2, 2, 3)
+    tokens, hw_shape = layer(x)
+    assert hw_shape == (1, 2)
+    assert tokens[0].tolist() == [[1, 7, 4, 10, 2, 8, 5, 11], [3, 9, 6, 12, 0, 0, 0, 0]]

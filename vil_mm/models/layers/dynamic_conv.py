@@ -1,0 +1,108 @@
+"""Depth-wise convolutions whose kernels are computed from the map that they convolve."""
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmengine.dist import get_world_size
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .depthwise_conv import depthwise_conv2d
+from .inhomogeneous_conv import inhomogeneous_conv2d
+from .pointwise_conv import PointwiseConv
+
+
+class KernelGenerator(BaseModule):
+    """Two point-wise convolutions, with a norm and ReLU between them, that compute kernels.
+
+    Args:
+        channels (int): Channels of the input, at least 4; a fourth of them is
+            between the convolutions.
+        num_kernels (int): Kernels.
+        kernel_size (int): Height and width of a kernel.
+        norm_cfg (dict): Config of the norm.
+        bias (bool): Whether the first convolution has a bias.
+
+    Raises:
+        ValueError: If there are too few channels.
+    """
+
+    def __init__(self, channels: int, num_kernels: int, kernel_size: int, norm_cfg: dict, bias: bool) -> None:
+        super().__init__()
+        if channels < 4:
+            raise ValueError(f'computed kernels need at least 4 channels, not {channels}')
+        self.shape = num_kernels, kernel_size, kernel_size
+        self.squeeze = PointwiseConv(channels, channels // 4, bias=bias)
+        self.bn = build_norm_layer(norm_cfg, channels // 4)[1]
+        self.expand = PointwiseConv(channels // 4, num_kernels * kernel_size**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the kernels of each pixel of ``(N, C, H, W)``: ``(N, num_kernels, k, k, H, W)``."""
+        return self.expand(F.relu(self.bn(self.squeeze(x)))).unflatten(1, self.shape)
+
+
+class DynamicDepthwiseConv(BaseModule):
+    """Depth-wise convolution whose kernels are computed from the image's mean over all pixels.
+
+    Source: Demystifying Local Vision Transformer (arXiv 2106.04263), where it
+    is called homogeneous.
+
+    Args:
+        channels (int): Channels, at least 4.
+        kernel_size (int): Height and width of the kernels, an odd number.
+        norm_cfg (dict): Config of the norm in the computation of the kernels.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.image_kernels = KernelGenerator(channels, channels, kernel_size, norm_cfg, bias=False)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve a feature map ``(N, C, H, W)``, keeping its shape.
+
+        Raises:
+            ValueError: If a batch norm would have to take its statistics from
+                one image alone.
+        """
+        norm = self.image_kernels.bn
+        # a batch norm that is not the plain one is synchronised
+        alone = len(x) == 1 and (isinstance(norm, nn.BatchNorm2d) or get_world_size() == 1)
+        if alone and isinstance(norm, _BatchNorm) and norm.training:
+            raise ValueError(
+                'dynamic kernels cannot be trained on a batch of one image: their batch norm takes its statistics over '
+                "the images. Use a larger batch, norm_eval=True, or, on several GPUs, norm_cfg=dict(type='SyncBN')"
+            )
+        kernels = self.image_kernels(x.mean((2, 3), keepdim=True))
+        return depthwise_conv2d(x, kernels[..., 0, 0], self.bias)
+
+
+class InhomogeneousDepthwiseConv(BaseModule):
+    """Depth-wise convolution whose kernels are computed from each pixel, and shared by groups of channels.
+
+    Source: Demystifying Local Vision Transformer (arXiv 2106.04263).
+
+    Args:
+        channels (int): Channels, at least 4.
+        kernel_size (int): Height and width of the kernels, an odd number.
+        norm_cfg (dict): Config of the norm in the computation of the kernels.
+        num_groups (int): Groups of channels.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+
+    Raises:
+        ValueError: If the channels cannot be divided into groups.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: int, norm_cfg: dict, num_groups: int, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        if channels % num_groups:
+            raise ValueError(f'num_groups={num_groups} does not divide the {channels} channels')
+        self.pixel_kernels = KernelGenerator(channels, num_groups, kernel_size, norm_cfg, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve a feature map ``(N, C, H, W)``, keeping its shape."""
+        return inhomogeneous_conv2d(x, self.pixel_kernels(x))
