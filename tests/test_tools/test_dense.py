@@ -8,6 +8,8 @@ from mmengine.config import Config
 
 from tests.conftest import ROOT, free_port, run_tool
 from tests.scenes import DEMOS, on_scenes, write
+from tools.visualization.show_attention import attention_weights
+from vil_mm.models import FullAttention, LinearAttention, SlidingWindowAttention, WindowAttention
 
 LEAVES = sorted(
     path
@@ -43,23 +45,18 @@ def train_resume_and_test(config, folder, test_options=()):
 
 
 def short(cfg, folder):
-    return write(
-        cfg,
-        folder,
-        train_cfg__max_iters=5,
-        train_cfg__val_interval=100,
-        default_hooks__logger__interval=1,
-        default_hooks__checkpoint__interval=5,
-        default_hooks__checkpoint__save_best=None,
-    )
+    """Write a config that trains 5 iterations, also where it counts epochs."""
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5, val_interval=100)
+    cfg.log_processor = dict(by_epoch=False)
+    cfg.default_hooks.logger.interval = 1
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=5, save_best=None)
+    return write(cfg, folder)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
 def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path):
     cfg = on_scenes(path, scenes)
-    if 'performer' in path.stem or 'full' in path.stem:
-        cfg.model.backbone.img_size = 160
     log = train_resume_and_test(short(cfg, tmp_path), tmp_path)
     assert metrics(log)
 
@@ -125,5 +122,46 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
         build_optim_wrapper(torch.nn.Linear(2, 2), leaf.optim_wrapper)
 
 
-def test_attention_picture(scenes, tmp_path):
-    pass
+@pytest.mark.parametrize('demo', DEMOS)
+def test_attention_picture(demo, scenes, tmp_path):
+    from mmengine.registry import MODELS, init_default_scope
+
+    cfg = on_scenes(DEMOS[demo], scenes)
+    init_default_scope(cfg.default_scope)
+    meta = dict(dataset_meta=dict(cfg.test_dataloader.dataset.metainfo))
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=meta), tmp_path / 'model.pth')
+    command = ['tools/visualization/show_attention.py', write(cfg, tmp_path), tmp_path / 'model.pth']
+    command += [scenes / 'val/0000.png', tmp_path / 'picture.png']
+    log = run_tool(*command, '--point', 20, 100).stdout
+    assert 'where the token at column 20, row 100 looks in 128x128 pixels' in log
+    assert (tmp_path / 'picture.png').stat().st_size > 10000
+    if demo == 'upernet':
+        assert 'where global token 0 looks' in run_tool(*command, '--global-token', 0).stdout
+        log = run_tool(*command, '--point', 128, 5, check=False).stdout
+        assert 'error: --point 128 5 is outside of the image, whose size is 128x128' in log
+        log = run_tool(*command, '--block', 1, check=False).stdout
+        assert 'error: --block 1: stage 0 has 1 blocks' in log
+
+
+@pytest.mark.parametrize('num_global', [0, 2])
+@pytest.mark.parametrize('kind', [SlidingWindowAttention, FullAttention])
+def test_attention_weights(kind, num_global):
+    """They are those that make up the output; the sliding window sees nothing farther away."""
+    settings = dict(window_size=2) if kind is not FullAttention else {}
+    attention = kind(8, 2, num_global_tokens=num_global, **settings).double().eval()
+    x = torch.randn(1, num_global + 8 * 10, 8, dtype=torch.float64)
+    token = num_global + 5 * 10 + 1
+    weights = attention_weights(attention, x, (8, 10), token)
+    values = attention.qkv(x)[0, :, 16:].unflatten(1, (2, 4))
+    output = torch.einsum('hn,nhd->hd', weights, values).flatten()
+    torch.testing.assert_close(attention.proj(output), attention(x, (8, 10))[0, token])
+    seen = {SlidingWindowAttention: 6 * 4, FullAttention: 80}[kind]
+    assert (weights > 1e-9).sum(1).tolist() == [num_global + seen] * 2
+
+
+def test_attention_without_weights():
+    attention = LinearAttention(8, 2, num_global_tokens=0)
+    with pytest.raises(ValueError, match='LinearAttention gives no weights to the tokens'):
+        attention_weights(attention, torch.randn(1, 30, 8), (5, 6), 3)
+    with pytest.raises(ValueError, match='WindowAttention does not project its tokens one by one'):
+        attention_weights(WindowAttention(8, 2), torch.randn(1, 30, 8), (5, 6), 3)

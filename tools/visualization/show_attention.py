@@ -75,7 +75,8 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
         Tensor: ``(heads, G + h * w)``; each head's weights add up to 1.
 
     Raises:
-        ValueError: If the output is no weighted sum of the tokens' values.
+        ValueError: If the output is no weighted sum of the tokens' values, each
+            the projection of one token.
     """
     seen = {}
 
@@ -94,13 +95,15 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
         attention(x, hw_shape)
     for handle in handles:
         handle.remove()
+    if seen['qkv'].shape[:2] != x.shape[:2]:
+        raise ValueError(f'{type(attention).__name__} does not project its tokens one by one, so they have no weights')
     weights = []
     for head in range(attention.num_heads):
         channel = head * attention.embed_dims // attention.num_heads
         (gradient,) = torch.autograd.grad(seen['out'][0, token - x.shape[1], channel], seen['qkv'], retain_graph=True)
         weights.append(gradient[0, :, 2 * attention.embed_dims + channel])
     weights = torch.stack(weights)
-    if not torch.allclose(weights.sum(1), torch.ones(len(weights)), atol=1e-3):
+    if not torch.allclose(weights.sum(1), weights.new_ones(len(weights)), atol=1e-3):
         raise ValueError(f'{type(attention).__name__} gives no weights to the tokens: they add up to {weights.sum(1)}')
     return weights
 
