@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from tests.conftest import ROOT
 from vil_mm.models.backbones.vitae_v2_arch import ARCH_ZOO
 
-LEAVES = sorted((ROOT / 'configs/vitae_v2/detection').glob('*.py'))
+LEAVES = sorted((ROOT / 'configs/vitae_v2/detection').glob('*_coco.py'))
 # Drop path rate and weight decay of each row.
 ROWS = {
     'mask-rcnn_vitae-v2-vsa-small_fpn_ms-crop-1x': (0.1, 0.05),
