@@ -1,11 +1,11 @@
-"""Every mechanism learns the digits by the same short recipe; minutes of training."""
+"""Every family and mechanism learns the digits by the same short recipe; minutes of training."""
 
 import pytest
 
 from tests.conftest import ROOT, run_tool
 from tests.test_tools.test_train_and_test import accuracy
 
-CONFIGS = sorted((ROOT / 'configs/vil').glob('vil-nano*_digits.py'))
+CONFIGS = sorted((ROOT / 'configs').glob('*/*-nano*_digits.py'))
 
 
 @pytest.mark.slow
