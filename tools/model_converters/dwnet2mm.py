@@ -14,6 +14,8 @@ from torch import Tensor
 
 from vil_mm.engine.conversion import argument_parser, run, strip_module
 
+#: Under which a file holds its tensors: a classification file, or one of a detector or segmentor.
+KEYS = 'model', 'state_dict'
 MODULE_NAMES = {
     'patch_embed.proj': 'stages.0.embed.projection',
     'patch_embed.norm': 'stages.0.embed.norm',
@@ -88,7 +90,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
 
 
 def main() -> None:
-    run(argument_parser(__doc__).parse_args(), convert_state_dict, ['model', 'state_dict'], 'DWNet')
+    run(argument_parser(__doc__).parse_args(), convert_state_dict, KEYS, 'DWNet')
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ from vil_mm.models.layers import (
     depthwise_conv2d,
     inhomogeneous_conv2d,
 )
+from vil_mm.models.layers.depthwise_conv import _convolve_at_once
 
 FORMATS = pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
 
@@ -55,6 +56,14 @@ def test_depthwise(own_kernels, size, memory_format):
     weight = randn(3, 4, 7, 7) if own_kernels else randn(4, 7, 7)
     assert_same(depthwise_conv2d, expected_convolution, (x, weight, randn(4)))
     assert_same(depthwise_conv2d, expected_convolution, (x, weight))
+
+
+@FORMATS
+def test_depthwise_at_once(memory_format):
+    """What runs on a GPU."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 5, 9, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    assert_same(_convolve_at_once, expected_convolution, (x, randn(3, 4, 7, 7), randn(4)))
 
 
 @pytest.mark.parametrize('own_kernels', [False, True], ids=['static', 'dynamic'])

@@ -31,18 +31,23 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    batch, channels = x.shape[:2]
-    padding = weight.shape[-1] // 2
+    padding, channels = weight.shape[-1] // 2, x.shape[1]
     if weight.ndim == 3:
         return F.conv2d(x, weight[:, None], bias, padding=padding, groups=channels)
-    if x.is_cpu:
-        # image by image: in channels_last, an image of which is a slice, the CPU is fastest, and a grouped convolution
-        # over images and channels would need a copy in another format
-        images = (F.conv2d(x[n : n + 1], weight[n, :, None], bias, 1, padding, 1, channels) for n in range(batch))
-        return torch.cat(list(images))
+    if not x.is_cpu:
+        return _convolve_at_once(x, weight, bias)
+    # image by image: in channels_last, an image of which is a slice, the CPU is fastest, and one convolution of all
+    # images would need a copy in another format
+    images = zip(x.split(1), weight)
+    return torch.cat([F.conv2d(image, w[:, None], bias, padding=padding, groups=channels) for image, w in images])
+
+
+def _convolve_at_once(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve all images with their own kernels, as the groups of one convolution."""
+    batch, channels, size = *x.shape[:2], weight.shape[-1]
     bias = None if bias is None else bias.repeat(batch)
     x = x.reshape(1, batch * channels, *x.shape[2:])
-    x = F.conv2d(x, weight.flatten(0, 1)[:, None], bias, padding=padding, groups=batch * channels)
+    x = F.conv2d(x, weight.flatten(0, 1)[:, None], bias, padding=size // 2, groups=batch * channels)
     return x.unflatten(1, (batch, channels))[0]
 
 

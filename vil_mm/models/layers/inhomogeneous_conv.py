@@ -10,8 +10,9 @@ from torch import Tensor
 def inhomogeneous_conv2d(x: Tensor, weight: Tensor) -> Tensor:
     """Sum the neighbourhood of every pixel with weights of its own; outside of the map are zeros.
 
-    Neighbours are taken one by one: beside inputs and outputs, memory holds a
-    padded copy of one image. In half precision, sums are in float32.
+    Neighbours are taken one by one: beside inputs and outputs, memory holds
+    copies of one image, padded, and of its kernels. In half precision, sums are
+    in float32.
 
     Args:
         x (Tensor): ``(N, C, H, W)``.
@@ -41,7 +42,7 @@ class _InhomogeneousConv(torch.autograd.Function):
         grouped = x.unflatten(1, (weight.shape[1], -1)).contiguous()
         output = torch.zeros_like(grouped)
         for image, kernels, total in zip(grouped, weight, output):
-            image = F.pad(image, (padding,) * 4)
+            image, kernels = F.pad(image, (padding,) * 4), kernels.contiguous()
             for neighbor, (row, column) in _neighbors(image, weight):
                 total.addcmul_(neighbor, kernels[:, None, row, column])
         return output.flatten(1, 2)
@@ -52,9 +53,9 @@ class _InhomogeneousConv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         padding = weight.shape[2] // 2
         grouped, grad = (t.unflatten(1, (weight.shape[1], -1)).contiguous() for t in (x, grad))
-        grad_x, grad_weight = torch.empty_like(grouped), torch.empty_like(weight)
+        grad_x, grad_weight = torch.empty_like(grouped), torch.empty_like(weight, memory_format=torch.contiguous_format)
         for n, (image, kernels) in enumerate(zip(grouped, weight)):
-            image = F.pad(image, (padding,) * 4)
+            image, kernels = F.pad(image, (padding,) * 4), kernels.contiguous()
             grad_image = torch.zeros_like(image)
             neighbors = zip(_neighbors(image, weight), _neighbors(grad_image, weight))
             for (neighbor, (row, column)), (grad_neighbor, _) in neighbors:
