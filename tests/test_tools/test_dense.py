@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from tests.conftest import ROOT, free_port, run_tool
 from tests.scenes import DEMOS, on_scenes, write
+from tools import test, train
 from tools.visualization.show_attention import attention_weights
 from vil_mm.models import FullAttention, LinearAttention, SlidingWindowAttention, WindowAttention
 
@@ -55,9 +56,25 @@ def short(cfg, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
-def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path):
-    cfg = on_scenes(path, scenes)
-    log = train_resume_and_test(short(cfg, tmp_path), tmp_path)
+def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path, monkeypatch):
+    """The tools' own main functions, in this process: starting one takes longer than the work."""
+    config = short(on_scenes(path, scenes), tmp_path)
+
+    def run(tool, *arguments):
+        folder = tmp_path / f'{tool.__name__}_{len(list(tmp_path.iterdir()))}'
+        words = [tool.__name__, config, *arguments, '--work-dir', folder]
+        monkeypatch.setattr('sys.argv', [str(word) for word in words])
+        tool.main()
+        (log,) = folder.glob('*/*.log')
+        return folder, log.read_text()
+
+    folder, log = run(train)
+    assert re.search(r'Iter\(train\) \[5/5\]', log), log[-3000:]
+    checkpoint = folder / 'iter_5.pth'
+    folder, log = run(train, '--resume', checkpoint, '--cfg-options', 'train_cfg.max_iters=7')
+    assert 'resumed epoch' in log and re.search(r'Iter\(train\) \[7/7\]', log), log[-3000:]
+    assert not re.search(r'Iter\(train\) \[5/7\]', log)
+    _, log = run(test, folder / 'iter_7.pth')
     assert metrics(log)
 
 
