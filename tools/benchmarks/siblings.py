@@ -1,0 +1,71 @@
+"""Benchmark the siblings' tiny models against the same arithmetic written as their publications do, on the CPU.
+
+Time of inference and of a training step, of both formulations in turn.
+"""
+
+import argparse
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from measure import interleaved_seconds
+from sibling_formulations import dwnet, l2vit, vitae_v2
+from torch import nn
+
+from vil_mm.registry import MODELS
+
+SIBLINGS = {
+    'L2ViT-Tiny': (l2vit, dict(type='vil_mm.L2ViT', arch='tiny')),
+    'ViTAEv2*-VSA-S': (vitae_v2, dict(type='vil_mm.ViTAEv2', arch='vsa-small')),
+    'DWNet-Tiny': (dwnet, dict(type='vil_mm.DWNet', arch='tiny')),
+    'Dynamic-DWNet-Tiny': (dwnet, dict(type='vil_mm.DWNet', arch='tiny', conv_type='dynamic')),
+    'Inhomogeneous Dynamic-DWNet-Tiny': (dwnet, dict(type='vil_mm.DWNet', arch='tiny', conv_type='inhomogeneous')),
+}
+
+
+def make_run(model: nn.Module, images: torch.Tensor, training: bool) -> Callable[[], object]:
+    """Make a call that runs a backbone: features of a batch, or a step of training without the optimizer's."""
+
+    def infer() -> object:
+        with torch.no_grad():
+            return model(images)
+
+    def train() -> None:
+        model.zero_grad()
+        sum(x.square().mean() for x in model(images)).backward()
+
+    model.train(training)
+    run = train if training else infer
+    run()
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--models', nargs='+', choices=list(SIBLINGS), default=list(SIBLINGS))
+    parser.add_argument('--size', type=int, default=224, help='height and width of the images (%(default)s)')
+    parser.add_argument('--batch', type=int, default=4)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--repeats', type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    images = torch.randn(args.batch, 3, args.size, args.size)
+    print('| model | inference: ours | publication / ours | training step: ours | publication / ours |')
+    print('| --- | --: | --: | --: | --: |')
+    for name in args.models:
+        family, cfg = SIBLINGS[name]
+        torch.manual_seed(0)
+        ours = MODELS.build(dict(cfg, drop_path_rate=0.0))
+        ours.init_weights()
+        models = {'ours': ours, 'publication': family.publication(ours)}
+        cells = []
+        for training in (False, True):
+            runs = {key: make_run(model, images, training) for key, model in models.items()}
+            seconds = interleaved_seconds(runs, torch.device('cpu'), args.repeats, seconds_each=60)
+            times = {key: median(samples) for key, samples in seconds.items()}
+            cells += [f'{1e3 * times["ours"]:.0f} ms', f'{times["publication"] / times["ours"]:.2f}']
+        print(f'| {name} | {" | ".join(cells)} |', flush=True)
+
+
+if __name__ == '__main__':
+    main()
