@@ -18,7 +18,7 @@ from ..layers import (
     PatchMerging,
     PointwiseConv,
     checkpoint_with_statistics,
-    pad_to_windows,
+    pad_to_multiple,
 )
 from .arch import arch_settings
 from .base_backbone import BaseBackbone
@@ -108,8 +108,7 @@ class DWNetBlock(BaseModule):
         if self.pad_size_divisor is None:
             return self.mixer(x)
         height, width = x.shape[2:]
-        padded, _ = pad_to_windows(x.permute(0, 2, 3, 1), self.pad_size_divisor)
-        return self.mixer(padded.permute(0, 3, 1, 2))[:, :, :height, :width]
+        return self.mixer(pad_to_multiple(x, self.pad_size_divisor))[:, :, :height, :width]
 
 
 class DWNetStage(BaseModule):

@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, checkpoint_with_statistics
+from ..layers import ConvPositionEncoding, checkpoint_with_statistics, pad_to_multiple, to_tokens
 from .arch import arch_settings
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
@@ -21,17 +21,6 @@ MLP_RATIO = 4
 STEM_STRIDE = 4
 LOCAL_ATTENTION = 'vil_mm.WindowAttention'
 GLOBAL_ATTENTION = 'vil_mm.LinearAttention'
-
-
-def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
-    """Zero-pad a feature map ``(N, C, h, w)`` below and on the right, so that ``divisor`` divides its sides."""
-    rows, columns = (-size % divisor for size in x.shape[2:])
-    return F.pad(x, (0, columns, 0, rows)) if rows or columns else x
-
-
-def to_tokens(x: Tensor) -> Tensor:
-    """A feature map ``(N, C, h, w)`` as tokens ``(N, h * w, C)``, a view where channels come last in memory."""
-    return x.flatten(2).mT
 
 
 def on_map(module: nn.Module, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -237,7 +226,7 @@ class L2ViT(BaseBackbone):
         norm_eval (bool): Whether batch norms stay in evaluation mode.
             Defaults to False.
         with_cp (bool): Whether blocks are recomputed in the backward pass, to
-            save memory; batch norms then count a batch twice. Defaults to False.
+            save memory. Defaults to False.
         norm_cfg (dict): Config of the norms, but for the batch norms of the
             stem and of the local concentrations. Defaults to layer norm.
         init_cfg (dict | list[dict], optional): As in mmengine. Defaults to

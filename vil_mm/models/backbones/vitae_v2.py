@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, checkpoint_with_statistics
+from ..layers import ConvPositionEncoding, checkpoint_with_statistics, pad_to_multiple, to_tokens
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
@@ -39,11 +39,6 @@ def parallel_convs(dims: Sequence[int], strides: Sequence[int], groups: int) -> 
             nn.SiLU(inplace=True),
         ]
     return nn.Sequential(*layers[:-2])
-
-
-def to_tokens(x: Tensor) -> Tensor:
-    """Tokens ``(N, h * w, C)`` of a map ``(N, C, h, w)``."""
-    return x.flatten(2).mT
 
 
 class PyramidReduction(BaseModule):
@@ -135,11 +130,8 @@ class ReductionCell(BaseModule):
             tuple[Tensor, tuple[int, int]]: Tokens ``(N, h * w, C')`` and the
             grid ``(h, w)``.
         """
-        rows, columns = (-size % self.stride for size in x.shape[2:])
-        if rows or columns:
-            x = F.pad(x, (0, columns, 0, rows))
         # tokens are maps whose channels come last
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last)
         context = self.pyramid(x)
         if self.position_encoding is not None:
             context = self.position_encoding(context)

@@ -4,6 +4,7 @@ from .depthwise_conv import DepthwiseConv, depthwise_conv2d
 from .dynamic_conv import DynamicDepthwiseConv, InhomogeneousDepthwiseConv
 from .inhomogeneous_conv import inhomogeneous_conv2d
 from .loading import skip_other_shapes
+from .maps import pad_to_multiple, to_tokens
 from .patch_merging import PatchMerging
 from .pointwise_conv import PointwiseConv
 from .position_embedding import AbsolutePositionEmbedding, resize_positions
@@ -23,8 +24,10 @@ __all__ = [
     'checkpoint_with_statistics',
     'depthwise_conv2d',
     'inhomogeneous_conv2d',
+    'pad_to_multiple',
     'pad_to_windows',
     'resize_bias_table',
     'resize_positions',
     'skip_other_shapes',
+    'to_tokens',
 ]

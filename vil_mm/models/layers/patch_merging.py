@@ -1,10 +1,11 @@
 """Halving of a map's size by joining neighbours."""
 
-import torch.nn.functional as F
 from einops import rearrange
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .maps import pad_to_multiple
 
 
 class PatchMerging(BaseModule):
@@ -28,8 +29,7 @@ class PatchMerging(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Merge a feature map ``(N, C, H, W)`` into tokens ``(N, h * w, C')`` of a grid ``(h, w)``."""
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        x = pad_to_multiple(x, 2)
         hw_shape = x.shape[2] // 2, x.shape[3] // 2
         x = rearrange(x, 'n c (h row) (w column) -> n (h w) (column row c)', row=2, column=2)
         return self.reduction(self.norm(x)), hw_shape
