@@ -158,7 +158,7 @@ def prepare_publication(shape: Shape, device: torch.device) -> Attend:
         global_scores = torch.einsum('bhxymd,bhgd->bhxymg', q, k_global)
         scores = torch.cat([global_scores, RolledScores.apply(q, to_chunks(k, shape.grid, size))], dim=-1)
         bias = inputs.bias_table[index].permute(2, 0, 1)
-        if num_global:
+        if inputs.global_bias is not None:
             bias = torch.cat([inputs.global_bias[:, None].expand(-1, size**2, -1), bias], dim=-1)
         scores += bias[:, None, None]
         attention = scores.masked_fill_(hidden, float('-inf')).softmax(dim=-1)

@@ -1,11 +1,13 @@
 """The shapes that the benchmark runs over."""
 
-import runpy
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from problem import Shape
 
-ARCH_FILE = Path(__file__).parents[2] / 'vil_mm/models/backbones/vil_arch.py'
+BACKBONES = Path(__file__).parents[2] / 'vil_mm/models/backbones'
 #: Image height and width, in pixels, and images in a batch on the CPU and on a GPU.
 IMAGES = {(224, 224): dict(cpu=8, cuda=64), (800, 1344): dict(cpu=1, cuda=2)}
 ACCEPTANCE = 'acceptance'
@@ -19,8 +21,10 @@ def stage_shapes(image: tuple[int, int], batch: int) -> list[Shape]:
         image (tuple[int, int]): Height and width, in pixels.
         batch (int): Images.
     """
-    # Run as a file: the package that it lies in needs OpenMMLab
-    arch = runpy.run_path(str(ARCH_FILE))['ARCH_ZOO']['small']
+    # In a package of another name: their own imports OpenMMLab
+    package = sys.modules.setdefault('backbone_files', ModuleType('backbone_files'))
+    package.__path__ = [str(BACKBONES)]
+    arch = import_module('backbone_files.vil_arch').ARCH_ZOO['small']
     height, width = image
     shapes = []
     for patch_size, heads, embed_dims, num_global in zip(
