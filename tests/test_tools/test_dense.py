@@ -9,7 +9,7 @@ from mmengine.config import Config
 from tests.conftest import ROOT, free_port, run_tool
 from tests.scenes import DEMOS, on_scenes, write
 from tools import test, train
-from tools.visualization.show_attention import attention_weights
+from tools.visualization.show_attention import attention_weights, show_attention
 from vil_mm.models import FullAttention, LinearAttention, SlidingWindowAttention, WindowAttention
 
 LEAVES = sorted(
@@ -33,18 +33,6 @@ def metrics(log):
     return dict(re.findall(METRICS, log))
 
 
-def train_resume_and_test(config, folder, test_options=()):
-    """Train 5 iterations, resume for 2 more, test; give the log of the test."""
-    log = run_tool('tools/train.py', config, '--work-dir', folder).stdout
-    assert re.search(r'Iter\(train\) \[5/5\]', log), log[-3000:]
-    log = run_tool(
-        'tools/train.py', config, '--work-dir', folder, '--resume', '--cfg-options', 'train_cfg.max_iters=7'
-    ).stdout
-    assert 'resumed epoch' in log and re.search(r'Iter\(train\) \[7/7\]', log), log[-3000:]
-    assert not re.search(r'Iter\(train\) \[5/7\]', log)
-    return run_tool('tools/test.py', config, folder / 'iter_7.pth', '--work-dir', folder, *test_options).stdout
-
-
 def short(cfg, folder):
     """Write a config that trains 5 iterations, also where it counts epochs."""
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5, val_interval=100)
@@ -54,39 +42,48 @@ def short(cfg, folder):
     return write(cfg, folder)
 
 
+def train_resume_and_test(config, folder, monkeypatch, *test_options):
+    """Train 5 iterations, resume for 2 more, test.
+
+    By the tools' own main functions, in this process: starting one takes longer than the work.
+
+    Returns:
+        tuple: The checkpoint, and the log of the test.
+    """
+
+    def run(tool, name, *arguments):
+        words = [name, config, *arguments, '--work-dir', folder / name]
+        monkeypatch.setattr('sys.argv', [str(word) for word in words])
+        tool.main()
+        (log,) = (folder / name).glob('*/*.log')
+        return log.read_text()
+
+    log = run(train, 'first')
+    assert re.search(r'Iter\(train\) \[5/5\]', log), log[-3000:]
+    log = run(train, 'second', '--resume', folder / 'first/iter_5.pth', '--cfg-options', 'train_cfg.max_iters=7')
+    assert 'resumed epoch' in log and re.search(r'Iter\(train\) \[7/7\]', log), log[-3000:]
+    assert not re.search(r'Iter\(train\) \[5/7\]', log)
+    checkpoint = folder / 'second/iter_7.pth'
+    return checkpoint, run(test, 'tested', checkpoint, *test_options)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
 def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path, monkeypatch):
-    """The tools' own main functions, in this process: starting one takes longer than the work."""
-    config = short(on_scenes(path, scenes), tmp_path)
-
-    def run(tool, *arguments):
-        folder = tmp_path / f'{tool.__name__}_{len(list(tmp_path.iterdir()))}'
-        words = [tool.__name__, config, *arguments, '--work-dir', folder]
-        monkeypatch.setattr('sys.argv', [str(word) for word in words])
-        tool.main()
-        (log,) = folder.glob('*/*.log')
-        return folder, log.read_text()
-
-    folder, log = run(train)
-    assert re.search(r'Iter\(train\) \[5/5\]', log), log[-3000:]
-    checkpoint = folder / 'iter_5.pth'
-    folder, log = run(train, '--resume', checkpoint, '--cfg-options', 'train_cfg.max_iters=7')
-    assert 'resumed epoch' in log and re.search(r'Iter\(train\) \[7/7\]', log), log[-3000:]
-    assert not re.search(r'Iter\(train\) \[5/7\]', log)
-    _, log = run(test, folder / 'iter_7.pth')
+    _, log = train_resume_and_test(short(on_scenes(path, scenes), tmp_path), tmp_path, monkeypatch)
     assert metrics(log)
 
 
 @pytest.mark.parametrize('demo', DEMOS)
-def test_demo_in_the_tools(demo, scenes, tmp_path):
+def test_demo_in_the_tools(demo, scenes, tmp_path, monkeypatch):
     """Trains, resumes, tests; two processes evaluate as one; pictures are drawn."""
     config = short(on_scenes(DEMOS[demo], scenes), tmp_path)
-    one = train_resume_and_test(config, tmp_path, ['--show-dir', tmp_path / 'shown'])
+    shown = tmp_path / 'shown'
+    checkpoint, one = train_resume_and_test(config, tmp_path, monkeypatch, '--show-dir', shown)
     assert len(metrics(one)) == {'mask-rcnn': 2, 'retinanet': 1, 'upernet': 1}[demo]
-    assert sorted(path.name for path in (tmp_path / 'shown/val').iterdir()) == [f'000{i}.png' for i in range(5)]
+    assert sorted(path.name for path in (shown / 'val').iterdir()) == [f'000{i}.png' for i in range(5)]
     two = run_tool(
-        'tools/dist_test.sh', config, tmp_path / 'iter_7.pth', 2, '--work-dir', tmp_path, env=dict(PORT=free_port())
+        'tools/dist_test.sh', config, checkpoint, 2, '--work-dir', tmp_path / 'two', env=dict(PORT=free_port())
     ).stdout
     assert metrics(two) == metrics(one)
 
@@ -140,24 +137,24 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
 
 
 @pytest.mark.parametrize('demo', DEMOS)
-def test_attention_picture(demo, scenes, tmp_path):
+def test_attention_picture(demo, scenes, tmp_path, capsys):
     from mmengine.registry import MODELS, init_default_scope
 
     cfg = on_scenes(DEMOS[demo], scenes)
     init_default_scope(cfg.default_scope)
     meta = dict(dataset_meta=dict(cfg.test_dataloader.dataset.metainfo))
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=meta), tmp_path / 'model.pth')
-    command = ['tools/visualization/show_attention.py', write(cfg, tmp_path), tmp_path / 'model.pth']
-    command += [scenes / 'val/0000.png', tmp_path / 'picture.png']
-    log = run_tool(*command, '--point', 20, 100).stdout
-    assert 'where the token at column 20, row 100 looks in 128x128 pixels' in log
-    assert (tmp_path / 'picture.png').stat().st_size > 10000
+    files = write(cfg, tmp_path), tmp_path / 'model.pth', scenes / 'val/0000.png', tmp_path / 'picture.png'
+    show_attention(*files, point=[20, 100])
+    assert 'where the token at column 20, row 100 looks in 128x128 pixels' in capsys.readouterr().out
+    assert files[-1].stat().st_size > 10000
     if demo == 'upernet':
-        assert 'where global token 0 looks' in run_tool(*command, '--global-token', 0).stdout
-        log = run_tool(*command, '--point', 128, 5, check=False).stdout
-        assert 'error: --point 128 5 is outside of the image, whose size is 128x128' in log
-        log = run_tool(*command, '--block', 1, check=False).stdout
-        assert 'error: --block 1: stage 0 has 1 blocks' in log
+        show_attention(*files, global_token=0)
+        assert 'where global token 0 looks' in capsys.readouterr().out
+        with pytest.raises(ValueError, match='--point 128 5 is outside of the image, whose size is 128x128'):
+            show_attention(*files, point=[128, 5])
+        with pytest.raises(ValueError, match='--block 1: stage 0 has 1 blocks'):
+            show_attention(*files, block=1)
 
 
 @pytest.mark.parametrize('num_global', [0, 2])
