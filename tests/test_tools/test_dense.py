@@ -34,8 +34,9 @@ def metrics(log):
 
 
 def short(cfg, folder):
-    """Write a config that trains 5 iterations, also where it counts epochs."""
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5, val_interval=100)
+    """Write a config that trains 5 iterations, also where it counts epochs, and is evaluated by a test alone."""
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5)
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.log_processor = dict(by_epoch=False)
     cfg.default_hooks.logger.interval = 1
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=5, save_best=None)
