@@ -65,13 +65,15 @@ def train_resume_and_test(config, folder, monkeypatch, *test_options):
     assert 'resumed epoch' in log and re.search(r'Iter\(train\) \[7/7\]', log), log[-3000:]
     assert not re.search(r'Iter\(train\) \[5/7\]', log)
     checkpoint = folder / 'second/iter_7.pth'
+    (folder / 'first/iter_5.pth').unlink()  # it is large
     return checkpoint, run(test, 'tested', checkpoint, *test_options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
 def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path, monkeypatch):
-    _, log = train_resume_and_test(short(on_scenes(path, scenes), tmp_path), tmp_path, monkeypatch)
+    checkpoint, log = train_resume_and_test(short(on_scenes(path, scenes), tmp_path), tmp_path, monkeypatch)
+    checkpoint.unlink()
     assert metrics(log)
 
 

@@ -12,6 +12,7 @@ model = dict(
         drop_path_rate=0.2,
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
+    rpn_head=dict(type='vil_mm.RPNHead'),
     train_cfg=dict(
         # every object keeps its best anchor, however small their overlap
         rpn=dict(assigner=dict(min_pos_iou=0)),

@@ -3,6 +3,9 @@
 from mmdet.models.dense_heads import RetinaHead as MMDetRetinaHead
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .precision import at_least_float32
 
 
 class RetinaHead(MMDetRetinaHead):
@@ -10,8 +13,13 @@ class RetinaHead(MMDetRetinaHead):
 
     For a box coder with ``clip_border=False``: overlaps are then suppressed
     between whole boxes, as the published detectors do. mmdet clips before,
-    which keeps other boxes.
+    which keeps other boxes. Boxes are decoded in float32 under mixed precision
+    too.
     """
+
+    def predict_by_feat(self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *args, **kwargs) -> list:
+        """Detect boxes; as mmdet's, in float32 at least."""
+        return super().predict_by_feat(at_least_float32(cls_scores), at_least_float32(bbox_preds), *args, **kwargs)
 
     def _bbox_post_process(
         self,
