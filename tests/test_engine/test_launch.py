@@ -50,3 +50,14 @@ def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
     types = [hook['type'] for hook in built[0].custom_hooks]
     assert types.count('vil_mm.CheckFiniteLossHook') == 1
     assert len(types) == len({*types, *(hook['type'] for hook in hooks or [])})
+
+
+def test_mixed_precision_of_a_config_needs_a_gpu(monkeypatch):
+    built = []
+    monkeypatch.setattr(launch, 'use_safe_checkpoint_loading', lambda: None)
+    monkeypatch.setattr(launch.Runner, 'from_cfg', built.append)
+    wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', clip_grad=dict(max_norm=1.0))
+    for cuda, expected in ((False, dict(clip_grad=dict(max_norm=1.0))), (True, wrapper)):
+        monkeypatch.setattr(launch, 'is_cuda_available', lambda cuda=cuda: cuda)
+        launch.build_runner(Config(dict(launcher='none', optim_wrapper=dict(wrapper))))
+        assert built[-1].optim_wrapper == expected

@@ -91,7 +91,9 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner, with the safeguards of all runs and what a machine without a GPU needs."""
     use_safe_checkpoint_loading()
     if not is_cuda_available() and cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
-        enable_amp(cfg)
+        # mmcv's ops on the CPU know float32 alone, so bfloat16 is for those who ask for it
+        cfg.optim_wrapper = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'loss_scale', 'dtype')}
+        print_log('there is no GPU: training in float32, not in the mixed precision of the config')
     hooks = cfg.get('custom_hooks') or []
     if not any(hook.get('type') == FINITE_LOSS_HOOK for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]
