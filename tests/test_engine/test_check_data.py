@@ -91,6 +91,29 @@ def test_boxes_and_images_that_are_left_out(scenes, messages):
     assert sum(len(info['instances']) for info in kept) == len(content['annotations']) - 2
 
 
+def test_annotations_of_no_image_and_lists_without_any_pass(scenes, messages):
+    path = scenes / 'annotations/val.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['image_id'] = 99
+    path.write_text(json.dumps(content))
+    check('mask-rcnn', scenes)
+    del content['annotations']
+    path.write_text(json.dumps(content))
+    check('mask-rcnn', scenes)
+    assert not messages
+
+
+def test_files_beside_label_maps(scenes, messages):
+    """As in Cityscapes, where a part of the name tells label maps from pictures of them."""
+    cfg = on_scenes(DEMOS['upernet'], scenes)
+    for loader in LOADERS:
+        cfg[loader].dataset.seg_map_suffix = '_labels.png'
+    for path in (scenes / 'label_maps').rglob('*.png'):
+        path.with_name(f'{path.stem}_labels.png').write_bytes(path.read_bytes())
+    check_data(cfg, LOADERS)
+    assert not messages
+
+
 def test_label_maps(scenes, messages):
     label_map = scenes / 'label_maps/train/0002.png'
     data = label_map.read_bytes()

@@ -62,15 +62,15 @@ def check_class_folders(dataset: dict, loader: str) -> None:
 def check_coco(dataset: dict, loader: str) -> None:
     """Check images and boxes of a COCO annotation file; say what will be left out."""
     root = dataset.get('data_root') or ''
-    path = Path(root, dataset['ann_file'])
+    path = Path(root, dataset.get('ann_file') or '')
     if not path.is_file():
         raise FileNotFoundError(f'{loader}: there is no annotation file {path}')
     try:
         content = json.loads(path.read_text())
         images = {image['id']: image for image in content['images']}
         boxes = defaultdict(list)
-        for annotation in content['annotations']:
-            boxes[images[annotation['image_id']]['id']].append((annotation['id'], *annotation['bbox']))
+        for annotation in content.get('annotations', []):  # there are none in lists of test images
+            boxes[annotation['image_id']].append((annotation['id'], *annotation['bbox']))
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
     folder = Path(root, (dataset.get('data_prefix') or {}).get('img', ''))
@@ -102,19 +102,17 @@ def check_label_maps(dataset: dict, loader: str, scope: str) -> None:
     for folder in (Path(root, prefix['img_path']), Path(root, prefix['seg_map_path'])):
         if not folder.is_dir():
             raise FileNotFoundError(f'{loader}: there is no folder {folder}')
-    infos = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True)).load_data_list()
+    listing = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
+    infos = listing.load_data_list()
     if not infos:
         raise FileNotFoundError(f'{loader}: there are no images in {Path(root, prefix["img_path"])}')
     check_files((Path(info['img_path']) for info in infos), loader, 'images')
     maps = {Path(info['seg_map_path']) for info in infos}
     check_files(maps, loader, 'label maps')
     if not dataset.get('ann_file'):
-        folder, suffixes = Path(root, prefix['seg_map_path']), {path.suffix for path in maps}
-        alone = [
-            p
-            for p in folder.rglob('*')
-            if p not in maps and p.suffix in suffixes and p.parent in {m.parent for m in maps}
-        ]
+        # other files may lie beside the label maps, as in Cityscapes
+        beside = (path for folder in {path.parent for path in maps} for path in folder.iterdir())
+        alone = sorted(path for path in beside if path.name.endswith(listing.seg_map_suffix) and path not in maps)
         if alone:
             print_log(f'{loader}: {len(alone)} label maps have no image; {_some(alone)}', 'current', logging.WARNING)
 

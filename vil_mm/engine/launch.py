@@ -90,7 +90,7 @@ def resume(cfg: Config, checkpoint: str) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner, with the safeguards of all runs and what a machine without a GPU needs."""
     use_safe_checkpoint_loading()
-    if not is_cuda_available() and cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+    if not is_cuda_available() and (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
         # mmcv's ops on the CPU know float32 alone, so bfloat16 is for those who ask for it
         cfg.optim_wrapper = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'loss_scale', 'dtype')}
         print_log('there is no GPU: training in float32, not in the mixed precision of the config')
