@@ -55,6 +55,9 @@ def test_missing_image_of_coco(scenes):
     ):
         check('mask-rcnn', scenes)
     (scenes / 'annotations/val.json').write_text('{"images": []}')
+    with pytest.raises(ValueError, match=rf'val_dataloader: {scenes}/annotations/val.json lists no images'):
+        check('mask-rcnn', scenes)
+    (scenes / 'annotations/val.json').write_text('{"image": []}')
     with pytest.raises(ValueError, match=rf"val_dataloader: {scenes}/annotations/val.json is not in COCO's format"):
         check('mask-rcnn', scenes)
     (scenes / 'annotations/val.json').unlink()

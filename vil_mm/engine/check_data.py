@@ -73,6 +73,8 @@ def check_coco(dataset: dict, loader: str) -> None:
             boxes[annotation['image_id']].append((annotation['id'], *annotation['bbox']))
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
+    if not images:
+        raise ValueError(f'{loader}: {path} lists no images')
     folder = Path(root, (dataset.get('data_prefix') or {}).get('img', ''))
     check_files((folder / image['file_name'] for image in images.values()), loader, 'images')
 
