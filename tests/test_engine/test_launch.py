@@ -23,6 +23,8 @@ def test_amp_on_a_gpu_and_without(monkeypatch):
     monkeypatch.setattr(launch, 'is_cuda_available', lambda: False)
     launch.enable_amp(cfg)
     assert cfg.optim_wrapper == dict(type='vil_mm.CPUAmpOptimWrapper')
+    with pytest.raises(ValueError, match=r"--amp needs a GPU for MaskRCNN: mmcv's RoIAlign"):
+        launch.enable_amp(Config(dict(cfg, model=dict(type='MaskRCNN', roi_head=dict()))))
 
 
 def test_auto_scale_lr():

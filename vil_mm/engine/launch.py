@@ -53,11 +53,18 @@ def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dic
 
 
 def enable_amp(cfg: Config) -> None:
-    """Train in mixed precision: float16 or what the config says on a GPU, bfloat16 on the CPU."""
+    """Train in mixed precision: float16 or what the config says on a GPU, bfloat16 on the CPU.
+
+    Raises:
+        ValueError: If the model pools regions, which mmcv's ops on the CPU do
+            in float32 alone.
+    """
     if is_cuda_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
+    if 'roi_head' in cfg.get('model', {}):
+        raise ValueError(f"--amp needs a GPU for {cfg.model.type}: mmcv's RoIAlign on the CPU takes float32 alone")
     cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
     for name in ('loss_scale', 'dtype'):
         if cfg.optim_wrapper.pop(name, None) is not None:
