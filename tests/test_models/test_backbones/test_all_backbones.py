@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 
 from vil_mm.registry import MODELS
 
@@ -123,11 +124,24 @@ def test_checkpointing_changes_nothing(family):
     for with_cp in (False, True):
         model = build(family, with_cp=with_cp, drop_path_rate=0.3).double()
         torch.manual_seed(1)
-        loss_of(model(torch.randn(2, 3, 64, 96, dtype=torch.float64))).backward()
+        loss = loss_of(model(torch.randn(2, 3, 64, 96, dtype=torch.float64)))
+        torch.autograd.grad(loss, list(model.parameters()), retain_graph=True, allow_unused=True)  # recomputes too
+        loss.backward()
         gradients.append([p.grad for p in model.parameters()])
         statistics.append(dict(model.named_buffers()))  # of batch norms
     torch.testing.assert_close(gradients[1], gradients[0])
     torch.testing.assert_close(statistics[1], statistics[0])
+
+
+def test_batch_norms_can_be_fused(family):
+    """OpenMMLab's tools merge them into the convolutions before them, as the order of a module's children has them."""
+    model = build(family).double()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        model.train()(images)  # makes running statistics
+        before = model.eval()(images)
+        after = fuse_conv_bn(model)(images)
+    torch.testing.assert_close(after, before)
 
 
 def test_outputs_for_classification(family):

@@ -1,4 +1,4 @@
-"""L2ViT's attentions step by step: heads and windows are permuted and copied, the softmax is explicit."""
+"""L2ViT step by step: heads and windows are permuted and copied, softmax and gradients are plain PyTorch."""
 
 from copy import deepcopy
 from types import MethodType
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vil_mm.models import LinearAttention, WindowAttention
+from vil_mm.models.layers import ConvPositionEncoding, DepthwiseConv
 
 
 def linear_attention(self: LinearAttention, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -36,12 +37,22 @@ def window_attention(self: WindowAttention, x: Tensor, hw_shape: tuple[int, int]
     return x[:, : hw_shape[0], : hw_shape[1]].reshape(batch, -1, channels)
 
 
+def encode_position(self: ConvPositionEncoding, x: Tensor) -> Tensor:
+    """Tokens are copied into a map with its channels first."""
+    x = x.contiguous()
+    return x + self.proj(x)
+
+
 def publication(model: nn.Module) -> nn.Module:
-    """Copy a built model, with this formulation of its attentions; attentions without dropout or global tokens."""
+    """Copy a built model, with this formulation; attentions without dropout or global tokens."""
     model = deepcopy(model)
+    forwards = {
+        LinearAttention: linear_attention,
+        WindowAttention: window_attention,
+        ConvPositionEncoding: encode_position,
+        DepthwiseConv: nn.Conv2d.forward,
+    }
     for module in model.modules():
-        if isinstance(module, LinearAttention):
-            module.forward = MethodType(linear_attention, module)
-        elif isinstance(module, WindowAttention):
-            module.forward = MethodType(window_attention, module)
+        if type(module) in forwards:
+            module.forward = MethodType(forwards[type(module)], module)
     return model

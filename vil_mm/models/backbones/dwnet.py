@@ -6,7 +6,7 @@ import numpy as np
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
-from mmcv.cnn.bricks.transformer import FFN, PatchEmbed
+from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
@@ -17,13 +17,12 @@ from ..layers import (
     InhomogeneousDepthwiseConv,
     PatchMerging,
     PointwiseConv,
-    checkpoint_with_statistics,
     pad_to_multiple,
 )
 from .arch import arch_settings
 from .base_backbone import BaseBackbone
+from .base_block import BaseBlock, build_ffn
 
-MLP_RATIO = 4
 KERNEL_SIZE = 7
 PATCH_SIZE = 4
 LAYER_NORM = dict(type='LN')
@@ -54,7 +53,7 @@ class DepthwiseMixer(BaseModule):
         return self.bn3(self.conv2(x))
 
 
-class DWNetBlock(BaseModule):
+class DWNetBlock(BaseBlock):
     """A depth-wise mixer without a norm before it, then a perceptron with a batch norm before it; both residual.
 
     Args:
@@ -78,27 +77,15 @@ class DWNetBlock(BaseModule):
         norm_cfg: dict,
         with_cp: bool,
     ) -> None:
-        super().__init__()
-        self.with_cp = with_cp
+        super().__init__(with_cp)
         self.pad_size_divisor = pad_size_divisor
         self.mixer = mixer
         self.drop_path = DropPath(drop_path_rate)
         self.bn = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = FFN(
-            embed_dims,
-            MLP_RATIO * embed_dims,
-            act_cfg=dict(type='GELU'),
-            ffn_drop=drop_rate,
-            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform a feature map ``(N, C, H, W)`` in ``channels_last``, keeping its shape."""
-        if self.with_cp and x.requires_grad:
-            return checkpoint_with_statistics(self._forward, self, x)
-        return self._forward(x)
+        self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor) -> Tensor:
+        """Transform a feature map ``(N, C, H, W)`` in ``channels_last``, keeping its shape."""
         x = x + self.drop_path(self._mix(x))
         # in channels_last, pixels are tokens without a copy
         tokens, normed = (t.permute(0, 2, 3, 1) for t in (x, self.bn(x)))

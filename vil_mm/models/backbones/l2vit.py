@@ -7,17 +7,16 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, checkpoint_with_statistics, pad_to_multiple, to_tokens
+from ..layers import ConvPositionEncoding, DepthwiseConv, pad_to_multiple, to_tokens
 from .arch import arch_settings
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
+from .base_block import BaseBlock, build_ffn
 
-MLP_RATIO = 4
 STEM_STRIDE = 4
 LOCAL_ATTENTION = 'vil_mm.WindowAttention'
 GLOBAL_ATTENTION = 'vil_mm.LinearAttention'
@@ -87,16 +86,17 @@ class LocalConcentration(BaseModule):
 
     def __init__(self, embed_dims: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(embed_dims, embed_dims, 7, padding=3, groups=embed_dims)
+        # first, as ``mmcv.cnn.fuse_conv_bn`` takes a batch norm for that of the convolution before it
         self.norm = nn.BatchNorm2d(embed_dims)
-        self.conv2 = nn.Conv2d(embed_dims, embed_dims, 7, padding=3, groups=embed_dims)
+        self.conv1 = DepthwiseConv(embed_dims, 7)
+        self.conv2 = DepthwiseConv(embed_dims, 7)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a feature map ``(N, C, h, w)``, keeping its shape."""
         return self.conv2(self.norm(F.gelu(self.conv1(x))))
 
 
-class L2ViTBlock(BaseModule):
+class L2ViTBlock(BaseBlock):
     """Attention, and a multi-layer perceptron, each pre-norm and residual; of one of two kinds.
 
     A local block has a position encoding before the attention and one before
@@ -124,10 +124,7 @@ class L2ViTBlock(BaseModule):
         norm_cfg: dict,
         with_cp: bool,
     ) -> None:
-        super().__init__()
-        if with_cp not in (True, False):
-            raise ValueError(f'with_cp={with_cp!r} is not one of True, False')
-        self.with_cp = with_cp
+        super().__init__(with_cp)
         self.position_encodings = ModuleList(ConvPositionEncoding(embed_dims) for _ in range(1 if is_global else 2))
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.attn = attn
@@ -137,21 +134,10 @@ class L2ViTBlock(BaseModule):
             self.norm3 = build_norm_layer(norm_cfg, embed_dims)[1]
             self.local_concentration = LocalConcentration(embed_dims)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = FFN(
-            embed_dims,
-            MLP_RATIO * embed_dims,
-            act_cfg=dict(type='GELU'),
-            ffn_drop=drop_rate,
-            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
-        )
-
-    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Transform tokens ``(N, h * w, C)``, keeping their shape."""
-        if self.with_cp and x.requires_grad:
-            return checkpoint_with_statistics(self._forward, self, x, hw_shape)
-        return self._forward(x, hw_shape)
+        self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Transform tokens ``(N, h * w, C)``, keeping their shape."""
         x = on_map(self.position_encodings[0], x, hw_shape)
         x = x + self.drop_path(self.attn(self.norm1(x), hw_shape))
         if self.local_concentration is None:

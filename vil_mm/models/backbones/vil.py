@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
-from mmcv.cnn.bricks.transformer import FFN, PatchEmbed
+from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule, ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.utils import to_2tuple
@@ -17,12 +17,11 @@ from ...registry import MODELS
 from ..layers import AbsolutePositionEmbedding, skip_other_shapes
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
+from .base_block import BaseBlock, build_ffn
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
-MLP_RATIO = 4
 
-
-class ViLBlock(BaseModule):
+class ViLBlock(BaseBlock):
     """Attention, then a multi-layer perceptron, each pre-norm and residual.
 
     Args:
@@ -35,6 +34,8 @@ class ViLBlock(BaseModule):
             block (True), its perceptron (``'ffn'``) or nothing (False).
     """
 
+    with_cp_choices = (True, False, 'ffn')
+
     def __init__(
         self,
         attn: nn.Module,
@@ -44,29 +45,15 @@ class ViLBlock(BaseModule):
         norm_cfg: dict,
         with_cp: bool | str,
     ) -> None:
-        super().__init__()
-        if with_cp not in (True, False, 'ffn'):
-            raise ValueError(f"with_cp={with_cp!r} is not one of True, False, 'ffn'")
-        self.with_cp = with_cp
+        super().__init__(with_cp)
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.attn = attn
         self.drop_path = DropPath(drop_path_rate)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = FFN(
-            embed_dims,
-            MLP_RATIO * embed_dims,
-            act_cfg=dict(type='GELU'),
-            ffn_drop=drop_rate,
-            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
-        )
-
-    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Transform tokens ``(N, G + h * w, C)``, keeping their shape."""
-        if self.with_cp is True and x.requires_grad:
-            return checkpoint(self._forward, x, hw_shape, use_reentrant=False)
-        return self._forward(x, hw_shape)
+        self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Transform tokens ``(N, G + h * w, C)``, keeping their shape."""
         x = x + self.drop_path(self.attn(self.norm1(x), hw_shape))
         if self.with_cp == 'ffn' and x.requires_grad:
             return checkpoint(self._perceive, x, use_reentrant=False)

@@ -12,15 +12,15 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, checkpoint_with_statistics, pad_to_multiple, to_tokens
+from ..layers import ConvPositionEncoding, pad_to_multiple, to_tokens
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
+from .base_block import MLP_RATIO, BaseBlock, build_ffn
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
 
 #: Of the stages' reduction cells.
 STRIDES = (4, 2, 2, 2)
 POSITION_KERNEL_SIZE = 7
-MLP_RATIO = 4
 
 
 def parallel_convs(dims: Sequence[int], strides: Sequence[int], groups: int) -> nn.Sequential:
@@ -140,7 +140,7 @@ class ReductionCell(BaseModule):
         return self.ffn(self.norm2(tokens), identity=tokens), hw_shape
 
 
-class NormalCell(BaseModule):
+class NormalCell(BaseBlock):
     """An attention, beside it convolutions, then a perceptron, each residual.
 
     As published, the position encoding is part of the attention's input alone:
@@ -170,29 +170,17 @@ class NormalCell(BaseModule):
         norm_cfg: dict,
         with_cp: bool,
     ) -> None:
-        super().__init__()
-        self.with_cp = with_cp
+        super().__init__(with_cp)
         self.position_encoding = ConvPositionEncoding(embed_dims, POSITION_KERNEL_SIZE) if position_encoding else None
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.attn = attn
         self.convs = parallel_convs([embed_dims, MLP_RATIO * embed_dims, embed_dims, embed_dims], [1, 1, 1], groups)
         self.drop_path = DropPath(drop_path_rate)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = FFN(
-            embed_dims,
-            MLP_RATIO * embed_dims,
-            act_cfg=dict(type='GELU'),
-            ffn_drop=drop_rate,
-            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
-        )
-
-    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Transform tokens ``(N, h * w, C)``, keeping their shape."""
-        if self.with_cp and x.requires_grad:
-            return checkpoint_with_statistics(self._forward, self, x, hw_shape)
-        return self._forward(x, hw_shape)
+        self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Transform tokens ``(N, h * w, C)``, keeping their shape."""
         featmap = x.mT.unflatten(2, hw_shape)
         context = x if self.position_encoding is None else to_tokens(self.position_encoding(featmap))
         attended = self.drop_path(self.attn(self.norm1(context), hw_shape))

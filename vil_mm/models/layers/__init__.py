@@ -1,4 +1,3 @@
-from .checkpointing import checkpoint_with_statistics
 from .conv_position_encoding import ConvPositionEncoding
 from .depthwise_conv import DepthwiseConv, depthwise_conv2d
 from .dynamic_conv import DynamicDepthwiseConv, InhomogeneousDepthwiseConv
@@ -21,7 +20,6 @@ __all__ = [
     'PointwiseConv',
     'RelativePositionBias',
     'attend_in_windows',
-    'checkpoint_with_statistics',
     'depthwise_conv2d',
     'inhomogeneous_conv2d',
     'pad_to_multiple',
