@@ -42,7 +42,10 @@ def on_scenes(path: Path, root: Path, batch_size: int = 2) -> Config:
 def small(step: dict) -> dict:
     """One step of a pipeline, for small images and labels that begin with the background."""
     sizes = {'scale': SIZE, 'scales': [SIZE, (160, 160)], 'crop_size': SIZE, 'reduce_zero_label': False}
-    return dict(step, **{key: value for key, value in sizes.items() if key in step})
+    step = dict(step, **{key: value for key, value in sizes.items() if key in step})
+    if 'transforms' in step:  # a choice among several pipelines
+        step['transforms'] = [[small(inner) for inner in choice] for choice in step['transforms']]
+    return step
 
 
 def set_classes(model: dict, number: int) -> None:

@@ -161,7 +161,11 @@ def test_images():
         crops = [crop for (crop,) in train[1].transforms]
         assert {(crop.type, crop.scale) for crop in crops} == {('RandomResizedCrop', 224)}
         assert [crop.interpolation for crop in crops] == ['bilinear', 'bicubic']
-        assert [step.type for step in train[2:]] == ['RandomFlip', 'RandAugment', 'RandomErasing', 'PackInputs']
+        assert [step.type for step in train[2:]] == ['RandomFlip', 'RandomChoice', 'RandomErasing', 'PackInputs']
+        augments = [augment for (augment,) in train[3].transforms]
+        assert {(augment.type, augment.magnitude_level) for augment in augments} == {('RandAugment', 9)}
+        assert [augment.hparams.interpolation for augment in augments] == ['bilinear', 'bicubic']
+        assert augments[0].hparams.pad_val == augments[1].hparams.pad_val
         assert (test[1].scale, test[2].crop_size) == (int(224 / 0.9), 224)
     assert load(PRE).train_dataloader.dataset.data_root == 'data/imagenet21k'
     assert load(PRE).data_preprocessor.num_classes == load(PRE).model.head.num_classes == 21841

@@ -95,10 +95,16 @@ def test_models_without_varied_sizes(plain):
 
 def test_detectors_keep_their_other_parts(published):
     detector = {f'backbone.{name}': tensor for name, tensor in published.items() if not name.startswith('head.')}
-    detector['neck.fpn_convs.0.conv.weight'] = torch.zeros(1)
+    others = {'neck.fpn_convs.0.conv.weight', 'decode_head.conv_seg.weight'}
+    detector.update(dict.fromkeys(others, torch.zeros(1)))
     converted, _ = convert_state_dict(detector)
     body, _ = convert_state_dict(published)
-    assert converted.keys() == {*body, 'neck.fpn_convs.0.conv.weight'} - {'head.fc.weight', 'head.fc.bias'}
+    assert converted.keys() == {*body, *others} - {'head.fc.weight', 'head.fc.bias'}
+
+
+def test_a_missing_folder_is_named_first(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r'error: there is no folder .*nowhere to write x.pth to'):
+        convert(monkeypatch, tmp_path / 'absent.pth', tmp_path / 'nowhere/x.pth')
 
 
 @pytest.mark.parametrize(

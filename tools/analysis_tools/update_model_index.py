@@ -38,7 +38,7 @@ def describe(path: Path, published: dict) -> dict:
         'FLOPs': macs,
         'Image Size': size,
         'Training Data': training_data(cfg, path.stem),
-        'Weights': 'none offered; a published file can be converted' if published else 'none',
+        'Weights': 'none offered',
     }
     if published:
         metadata['Published'] = {label: published[key] for key, label in PUBLISHED.items() if key in published}
@@ -64,7 +64,7 @@ def training_data(cfg: Config, name: str) -> str:
     """Name the datasets of a config, what it starts from first."""
     names = [DATASETS[re.search(r'_(in1k|in21k|cifar100?|mnist|digits)', name)[1]]]
     start = re.search(r'_(in1k|in21k)\.pth$', cfg.get('load_from') or '')
-    return ', then '.join([DATASETS[start[1]], *names] if start else names)
+    return ', then '.join(dict.fromkeys([DATASETS[start[1]], *names] if start else names))
 
 
 def table(models: list[dict]) -> str:

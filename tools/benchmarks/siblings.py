@@ -1,6 +1,7 @@
 """Benchmark the siblings' tiny models against the same arithmetic written as their publications do, on the CPU.
 
-Time of inference and of a training step, of both formulations in turn.
+Time of inference and of a training step, of both formulations in turn; and the part of our time that goes into matrix
+products and convolutions, which no formulation avoids.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import torch
 from measure import interleaved_seconds
 from sibling_formulations import dwnet, l2vit, vitae_v2
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from vil_mm.registry import MODELS
 
@@ -21,6 +23,8 @@ SIBLINGS = {
     'Dynamic-DWNet-Tiny': (dwnet, dict(type='vil_mm.DWNet', arch='tiny', conv_type='dynamic')),
     'Inhomogeneous Dynamic-DWNet-Tiny': (dwnet, dict(type='vil_mm.DWNet', arch='tiny', conv_type='inhomogeneous')),
 }
+#: What PyTorch's profiler calls matrix products and convolutions.
+PRODUCTS = {'aten::mm', 'aten::addmm', 'aten::bmm', 'aten::mkldnn_convolution', 'aten::convolution_backward'}
 
 
 def make_run(model: nn.Module, images: torch.Tensor, training: bool) -> Callable[[], object]:
@@ -40,6 +44,14 @@ def make_run(model: nn.Module, images: torch.Tensor, training: bool) -> Callable
     return run
 
 
+def share_of_products(run: Callable[[], object]) -> float:
+    """The part of a call's time that goes into matrix products and convolutions."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        run()
+    times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    return sum(times.get(name, 0) for name in PRODUCTS) / sum(times.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--models', nargs='+', choices=list(SIBLINGS), default=list(SIBLINGS))
@@ -50,8 +62,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     images = torch.randn(args.batch, 3, args.size, args.size)
-    print('| model | inference: ours | publication / ours | training step: ours | publication / ours |')
-    print('| --- | --: | --: | --: | --: |')
+    columns = [
+        f'{mode}{part}' for mode in ('inference', 'training step') for part in (': ours', ', products', ', ratio')
+    ]
+    print(f'| model | {" | ".join(columns)} |')
+    print(f'| --- |{" --: |" * len(columns)}')
     for name in args.models:
         family, cfg = SIBLINGS[name]
         torch.manual_seed(0)
@@ -63,7 +78,8 @@ def main() -> None:
             runs = {key: make_run(model, images, training) for key, model in models.items()}
             seconds = interleaved_seconds(runs, torch.device('cpu'), args.repeats, seconds_each=60)
             times = {key: median(samples) for key, samples in seconds.items()}
-            cells += [f'{1e3 * times["ours"]:.0f} ms', f'{times["publication"] / times["ours"]:.2f}']
+            share = share_of_products(runs['ours'])
+            cells += [f'{1e3 * times["ours"]:.0f} ms', f'{share:.0%}', f'{times["publication"] / times["ours"]:.2f}']
         print(f'| {name} | {" | ".join(cells)} |', flush=True)
 
 

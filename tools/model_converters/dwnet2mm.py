@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from vil_mm.engine.conversion import argument_parser, run, strip_module
+from vil_mm.engine.conversion import OTHER_PARTS, argument_parser, run, strip_module
 
 #: Under which a file holds its tensors: a classification file, or one of a detector or segmentor.
 KEYS = 'model', 'state_dict'
@@ -40,8 +40,6 @@ BLOCK_NAMES = {
     'mlp.fc2': 'ffn.layers.1',
 }
 KINDS = 'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked'
-#: Parts of mmdet's and mmseg's models that have the same names in their versions 2 and 3, and 0 and 1.
-OTHER_PARTS = 'neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.', 'auxiliary_head.'
 
 
 def convert_module(module: str) -> str | None:

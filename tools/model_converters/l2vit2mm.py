@@ -21,7 +21,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vil_mm.engine.conversion import argument_parser, run, strip_module
+from vil_mm.engine.conversion import OTHER_PARTS, argument_parser, run, strip_module
 
 #: Names outside of blocks, and ours for them.
 NAMES = {
@@ -41,8 +41,6 @@ BLOCK_NAMES = {
     r'local_mp\.(conv[12])\.(weight|bias)': r'local_concentration.\1.\2',
     r'local_mp\.bn\.(\w+)': r'local_concentration.norm.\1',
 }
-#: What precedes the names of a detector's or segmenter's other parts, which OpenMMLab 2.x names alike.
-OTHER_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.', 'auxiliary_head.')
 #: Under which keys a file may hold the weights, by the choice of them.
 KEYS = {None: ['model_ema', 'model', 'state_dict'], 'ema': ['model_ema'], 'raw': ['model', 'state_dict']}
 NUM_MAPPED_CLASSES = 1000

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from vil_mm.engine.conversion import argument_parser, run, strip_module
+from vil_mm.engine.conversion import OTHER_PARTS, argument_parser, run, strip_module
 
 #: Under which timm keeps the moving average of the weights, whose accuracy is the published one, and the weights.
 KEYS = {'ema': 'state_dict_ema', 'raw': 'state_dict'}
@@ -37,8 +37,6 @@ REDUCTION_NAMES = {
     r'attn\.mlp\.fc2\.(weight|bias)': r'ffn.layers.1.\1',
     **COMMON_NAMES,
 }
-#: Parts of an mmdet detector beside its backbone.
-DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.')
 
 
 def convert_cell(
@@ -103,7 +101,7 @@ def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tenso
             prefix, stage, block, rest = match.groups()
             target = f'backbone.stages.{stage}.' + ('reduction.' if block is None else f'blocks.{block}.')
             cells[prefix, target][rest] = tensor
-        elif in_detector and name.startswith(DETECTOR_PARTS):
+        elif in_detector and name.startswith(OTHER_PARTS):
             converted[name] = tensor
         elif not in_detector and name in ('head.weight', 'head.bias'):
             converted[name.replace('head.', 'head.fc.')] = tensor

@@ -13,6 +13,8 @@ from .checkpoint import read_checkpoint
 Convert = Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, str]]]
 #: What of a published file is kept as ``meta``.
 META = ('arch', 'epoch', 'best_acc')
+#: What precedes the names of a detector's or segmenter's other parts, which OpenMMLab 1.x and 2.x name alike.
+OTHER_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.', 'auxiliary_head.')
 
 
 def strip_module(published: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -41,8 +43,11 @@ def convert_file(
         allow (Sequence[str]): See :func:`vil_mm.engine.checkpoint.read_checkpoint`.
 
     Raises:
+        FileNotFoundError: If there is no folder to write to.
         ValueError: If the file is not of that kind, or holds code.
     """
+    if not Path(target).parent.is_dir():
+        raise FileNotFoundError(f'there is no folder {Path(target).parent} to write {Path(target).name} to')
     checkpoint = read_checkpoint(source, allow=allow)
     present = [key for key in keys if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping)]
     if not present:

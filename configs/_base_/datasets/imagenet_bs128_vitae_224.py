@@ -1,15 +1,16 @@
-# As published, crops are resized with one of two interpolations, drawn for each image, and test images are 0.9 of what
-# they are resized to.
+# As published, one of two interpolations is drawn for each image's crop, and one for its augmentations; test images are
+# 0.9 of what they are resized to.
 _base_ = './imagenet_bs128_vil_224.py'
 
-crop = dict(type='RandomResizedCrop', scale=224, backend='pillow')
+bicubic_crop, flip, bicubic_augment = _base_.train_pipeline[1:4]
+crop = dict(bicubic_crop, interpolation='bilinear')
+augment = dict(bicubic_augment, hparams=dict(bicubic_augment['hparams'], interpolation='bilinear'))
 train_pipeline = [
     _base_.train_pipeline[0],
-    dict(
-        type='RandomChoice',
-        transforms=[[dict(crop, interpolation='bilinear')], [dict(crop, interpolation='bicubic')]],
-    ),
-    *_base_.train_pipeline[2:],
+    dict(type='RandomChoice', transforms=[[crop], [bicubic_crop]]),
+    flip,
+    dict(type='RandomChoice', transforms=[[augment], [bicubic_augment]]),
+    *_base_.train_pipeline[4:],
 ]
 test_pipeline = [
     _base_.test_pipeline[0],

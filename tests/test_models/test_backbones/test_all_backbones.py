@@ -170,9 +170,36 @@ def test_loading_refuses_another_family(family):
             model.load_state_dict(state, strict=False)
 
 
+def test_loading_tells_what_is_wrong(family):
+    model = build(family)
+    names = {
+        f'backbone.{model.published_entry}0.weight': r'It is a published file: convert it with tools/model_converters/',
+        f'module.{model.published_entry}0.weight': r'It is a published file: convert it with tools/model_converters/',
+        list(model.state_dict())[-1]: r'It is incomplete',
+    }
+    for name, message in names.items():
+        with pytest.raises(ValueError, match=message):
+            model.load_state_dict({name: torch.zeros(1)}, strict=False)
+
+
+def test_later_stages_than_those_of_the_outputs_are_not_trained(family):
+    model = build(family, out_indices=(0, 2))
+    outputs = model(torch.randn(2, 3, 64, 64))
+    expected = build(family)(torch.randn(2, 3, 64, 64))
+    assert [x.shape for x in outputs] == [expected[0].shape, expected[2].shape]
+    loss_of(outputs).backward()
+    for name, parameter in model.named_parameters():
+        unused = name.startswith(('stages.3.', 'norm.'))
+        assert parameter.requires_grad is not unused and (parameter.grad is None) is unused, name
+
+
 @pytest.mark.parametrize(
     'kwargs, message',
     [
+        (
+            dict(arch=dict(embed_dims=8)),
+            r"arch has the keys \['embed_dims'\]|arch\['embed_dims'\]=8 must have one value",
+        ),
         (dict(out_indices=(4,)), r'out_indices=\(4,\) must name stages, 0 to 3'),
         (dict(out_type='map'), r"out_type='map' is not one of"),
         (dict(output_norm='first'), r"output_norm='first' is not one of 'last', 'each', None"),

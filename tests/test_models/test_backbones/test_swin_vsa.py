@@ -57,6 +57,7 @@ def test_any_size(shape):
 
 def test_train_returns_self_and_stays_frozen():
     model = build(frozen_stages=1)
+    assert not any(p.requires_grad for p in model.stages[1].parameters())  # before DDP looks
     assert model.train() is model and model.eval() is model
     model.train()
     loss_of(model(torch.randn(1, 3, 64, 64))).backward()
@@ -90,3 +91,14 @@ def test_attn_cfg():
     assert all(x.isfinite().all() for x in model(torch.randn(1, 3, 64, 64)))
     with pytest.raises(ValueError, match=r"attn_cfg sets \['num_heads'\]"):
         build(attn_cfg=dict(num_heads=3))
+    with pytest.raises(
+        ValueError, match=r"LinformerAttention', which needs \['grid_size'\]. This backbone does not know"
+    ):
+        build(attn_cfg=dict(type='vil_mm.LinformerAttention'))
+    grids = [dict(type='vil_mm.LinformerAttention', grid_size=(side, side)) for side in (16, 8, 4, 2)]
+    assert len(build(attn_cfg=grids)(torch.randn(1, 3, 64, 64))) == 4
+
+
+def test_arguments_without_effect_are_refused():
+    with pytest.raises(ValueError, match=r'pad_small_map=True is of shifted windows'):
+        build(pad_small_map=True)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class BaseAttention(BaseModule):
     """Base of the attentions over ``G`` global tokens and a grid of ``h x w`` tokens.
 
-    A backbone gives every attention the arguments below. An attention may also
-    name ``grid_size`` (the grid that the backbone is built for) and
-    ``relative_position_bias`` among its own, and is then given them too.
+    A backbone gives every attention the arguments below, and what it has of
+    others that the attention names among its own: ViL the ``grid_size`` that it
+    is built for and ``relative_position_bias``, L2ViT and Swin ``window_size``.
 
     Args:
         embed_dims (int): Channels.

@@ -28,6 +28,9 @@ def arch_settings(
     keys = list(next(iter(arch_zoo.values())))
     if set(arch) != set(keys):
         raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(keys)}')
+    single = [key for key in keys if not isinstance(arch[key], Sequence)]
+    if single:
+        raise ValueError(f'arch[{single[0]!r}]={arch[single[0]]!r} must have one value per stage')
     lengths = {key: len(arch[key]) for key in keys}
     if len(set(lengths.values())) != 1:
         raise ValueError(f'arch must have one value per stage under each key, got lengths {lengths}')

@@ -57,8 +57,8 @@ def complete_attn_cfg(attn_cfg: dict, decided: dict, defaults: dict, offered: di
         dict: A config that ``MODELS.build`` takes.
 
     Raises:
-        ValueError: If ``attn_cfg`` sets what the arch decides, or has a type
-            that is not registered.
+        ValueError: If ``attn_cfg`` sets what the arch decides, has a type that
+            is not registered, or lacks what the type needs.
     """
     given = decided.keys() & attn_cfg.keys()
     if given:
@@ -69,7 +69,15 @@ def complete_attn_cfg(attn_cfg: dict, decided: dict, defaults: dict, offered: di
     if attn_class is None:
         raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
     taken = {name: value for name, value in offered.items() if takes(attn_class, name)}
-    return {**defaults, **taken, **attn_cfg, **decided}
+    completed = {**defaults, **taken, **attn_cfg, **decided}
+    needed = inspect.signature(attn_class).parameters.values()
+    missing = [p.name for p in needed if p.default is p.empty and p.kind is p.KEYWORD_ONLY and p.name not in completed]
+    if missing:
+        raise ValueError(
+            f'attn_cfg has type={attn_cfg["type"]!r}, which needs {missing}. This backbone does not know them: set '
+            'them, in a list with one entry per stage where they differ'
+        )
+    return completed
 
 
 def takes(cls: type, name: str) -> bool:

@@ -1,5 +1,6 @@
 """What all backbones share: outputs, freezing, layer depths, and checks of images and checkpoints."""
 
+import re
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -21,7 +22,7 @@ class BaseBackbone(BaseModule):
         depths (Sequence[int]): Blocks of each stage.
         num_global_tokens (Sequence[int]): Global tokens of each stage.
         out_indices (Sequence[int], optional): Stages whose output is returned.
-            None: all.
+            None: all. Stages after the last of them are neither run nor trained.
         out_type (str): What is returned of a stage. ``'featmap'``: the map
             ``(N, C, h, w)``; ``'avg_featmap'``: the mean of all tokens, global
             ones included, ``(N, C)``; ``'cls_token'``: the first global token,
@@ -103,6 +104,10 @@ class BaseBackbone(BaseModule):
         elif self.output_norm == 'each':
             for i in self.out_indices:
                 self.add_module(f'norm{i}', build_norm_layer(norm_cfg, embed_dims[i])[1])
+        last = max(self.out_indices)
+        for unused in (*self.stages[last + 1 :], self.norm if last + 1 < len(self.stages) else None):
+            if unused is not None:
+                unused.requires_grad_(False)  # DDP waits for the gradients of all that has them
         self._freeze_stages()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -124,7 +129,7 @@ class BaseBackbone(BaseModule):
         if x.shape[-2] < self.min_size[0] or x.shape[-1] < self.min_size[1]:
             raise ValueError(f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {self.min_size}')
         outputs = []
-        for i, stage in enumerate(self.stages):
+        for i, stage in enumerate(self.stages[: max(self.out_indices) + 1]):
             tokens, hw_shape = stage(x)
             if i in self.out_indices:
                 outputs.append(self._output(tokens, hw_shape, i))
@@ -197,8 +202,10 @@ class BaseBackbone(BaseModule):
         holder = next((name.removesuffix(self.entry) for name in names if name.endswith(self.entry)), None)
         if holder is not None:
             advice = f'Its names begin with {holder!r}: load it with prefix={holder!r}.'
-        elif any(name.removeprefix('module.').startswith(self.published_entry) for name in names):
+        elif any(re.match(rf'(module\.)?(backbone\.)?{re.escape(self.published_entry)}', name) for name in names):
             advice = f'It is a published file: convert it with {self.converter}.'
+        elif set(names) <= set(self.state_dict()):
+            advice = 'It is incomplete.'
         else:
             advice = 'It is of another model family.'
         return (

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, DepthwiseConv, pad_to_multiple, to_tokens
+from ..layers import ConvPositionEncoding, DepthwiseConv, build_token_norm, pad_to_multiple, to_tokens
 from .arch import arch_settings
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
@@ -46,7 +45,7 @@ class L2ViTStem(BaseModule):
             nn.Conv2d(embed_dims // 2, embed_dims, 3, stride=2, padding=1),
             nn.BatchNorm2d(embed_dims),
         )
-        self.norm = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm = build_token_norm(norm_cfg, embed_dims)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Cut images, zero-padded to multiples of 4, into tokens ``(N, h * w, C)`` of a grid ``(h, w)``."""
@@ -65,7 +64,7 @@ class L2ViTDownsample(BaseModule):
 
     def __init__(self, in_dims: int, embed_dims: int, norm_cfg: dict) -> None:
         super().__init__()
-        self.norm = build_norm_layer(norm_cfg, in_dims)[1]
+        self.norm = build_token_norm(norm_cfg, in_dims)
         self.projection = nn.Conv2d(in_dims, embed_dims, 2, stride=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -126,14 +125,14 @@ class L2ViTBlock(BaseBlock):
     ) -> None:
         super().__init__(with_cp)
         self.position_encodings = ModuleList(ConvPositionEncoding(embed_dims) for _ in range(1 if is_global else 2))
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm1 = build_token_norm(norm_cfg, embed_dims)
         self.attn = attn
         self.drop_path = DropPath(drop_path_rate)
         self.local_concentration = None
         if is_global:
-            self.norm3 = build_norm_layer(norm_cfg, embed_dims)[1]
+            self.norm3 = build_token_norm(norm_cfg, embed_dims)
             self.local_concentration = LocalConcentration(embed_dims)
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm2 = build_token_norm(norm_cfg, embed_dims)
         self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:

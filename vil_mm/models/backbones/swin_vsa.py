@@ -50,14 +50,19 @@ class SwinVSA(SwinTransformer):
     that is part of the attention's input alone.
 
     Args:
-        *args: Of ``mmpretrain.models.SwinTransformer``.
+        arch (str | dict): Of ``mmpretrain.models.SwinTransformer``. Defaults to
+            ``'tiny'``.
         window_size (int): Height and width of a window, in tokens. Defaults to 7.
         attn_cfg (dict | Sequence[dict | None], optional): Changes to the
             attentions: a dict with ``type`` replaces them all; a dict without
             changes their settings. A sequence has one entry per stage. Defaults
             to None.
-        **kwargs: Of ``mmpretrain.models.SwinTransformer``. Without effect:
-            ``pad_small_map``, as any map may have any size.
+        **kwargs: Of ``mmpretrain.models.SwinTransformer``, but not
+            ``pad_small_map`` and ``stage_cfgs``: maps may have any size, and
+            ``attn_cfg`` has the settings of the attentions.
+
+    Raises:
+        ValueError: If an argument is of what is replaced.
 
     Example:
         >>> import torch
@@ -68,9 +73,19 @@ class SwinVSA(SwinTransformer):
     """
 
     def __init__(
-        self, *args, window_size: int = 7, attn_cfg: dict | Sequence[dict | None] | None = None, **kwargs
+        self,
+        arch: str | dict = 'tiny',
+        *,
+        window_size: int = 7,
+        attn_cfg: dict | Sequence[dict | None] | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(*args, window_size=window_size, **kwargs)
+        for name in ('pad_small_map', 'stage_cfgs'):
+            if name in kwargs:
+                raise ValueError(
+                    f'{name}={kwargs[name]!r} is of shifted windows, which are replaced: use window_size and attn_cfg'
+                )
+        super().__init__(arch, window_size=window_size, **kwargs)
         attn_cfgs = merge_attn_cfg([dict(type=ATTENTION)] * self.num_layers, attn_cfg, ATTENTION)
         for i, (stage, num_heads) in enumerate(zip(self.stages, self.num_heads)):
             embed_dims = self.embed_dims * 2**i
@@ -82,6 +97,7 @@ class SwinVSA(SwinTransformer):
                     offered=dict(window_size=window_size),
                 )
                 stage.blocks[j] = SwinVSABlock(block, MODELS.build(attn), embed_dims)
+        self._freeze_stages()  # the base class does so in train(): too late for DDP
 
     def train(self, mode: bool = True) -> 'SwinVSA':
         """Set the mode; frozen stages stay in evaluation mode."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule, ModuleList
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...registry import MODELS
-from ..layers import AbsolutePositionEmbedding, skip_other_shapes
+from ..layers import AbsolutePositionEmbedding, build_token_norm, skip_other_shapes
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
 from .base_block import BaseBlock, build_ffn
@@ -46,10 +45,10 @@ class ViLBlock(BaseBlock):
         with_cp: bool | str,
     ) -> None:
         super().__init__(with_cp)
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm1 = build_token_norm(norm_cfg, embed_dims)
         self.attn = attn
         self.drop_path = DropPath(drop_path_rate)
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm2 = build_token_norm(norm_cfg, embed_dims)
         self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, pad_to_multiple, to_tokens
+from ..layers import ConvPositionEncoding, build_token_norm, pad_to_multiple, to_tokens
 from .attn_cfg import complete_attn_cfg, merge_attn_cfg
 from .base_backbone import BaseBackbone
 from .base_block import MLP_RATIO, BaseBlock, build_ffn
@@ -111,12 +110,12 @@ class ReductionCell(BaseModule):
         norm_cfg = dict(norm_cfg, eps=1e-5)
         self.pyramid = PyramidReduction(in_channels, branch_dims, stride, dilations)
         self.position_encoding = ConvPositionEncoding(in_dims, POSITION_KERNEL_SIZE) if position_encoding else None
-        self.norm1 = build_norm_layer(norm_cfg, in_dims)[1]
+        self.norm1 = build_token_norm(norm_cfg, in_dims)
         self.attn = attn
         self.convs = parallel_convs(
             [in_channels, hidden_dims, hidden_dims, embed_dims], [2, 2, 1] if stride == 4 else [2, 1, 1], groups
         )
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm2 = build_token_norm(norm_cfg, embed_dims)
         self.ffn = FFN(embed_dims, embed_dims, act_cfg=dict(type='GELU'))
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -172,11 +171,11 @@ class NormalCell(BaseBlock):
     ) -> None:
         super().__init__(with_cp)
         self.position_encoding = ConvPositionEncoding(embed_dims, POSITION_KERNEL_SIZE) if position_encoding else None
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm1 = build_token_norm(norm_cfg, embed_dims)
         self.attn = attn
         self.convs = parallel_convs([embed_dims, MLP_RATIO * embed_dims, embed_dims, embed_dims], [1, 1, 1], groups)
         self.drop_path = DropPath(drop_path_rate)
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.norm2 = build_token_norm(norm_cfg, embed_dims)
         self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
     def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:

@@ -4,6 +4,7 @@ from .dynamic_conv import DynamicDepthwiseConv, InhomogeneousDepthwiseConv
 from .inhomogeneous_conv import inhomogeneous_conv2d
 from .loading import skip_other_shapes
 from .maps import pad_to_multiple, to_tokens
+from .norms import build_token_norm
 from .patch_merging import PatchMerging
 from .pointwise_conv import PointwiseConv
 from .position_embedding import AbsolutePositionEmbedding, resize_positions
@@ -20,6 +21,7 @@ __all__ = [
     'PointwiseConv',
     'RelativePositionBias',
     'attend_in_windows',
+    'build_token_norm',
     'depthwise_conv2d',
     'inhomogeneous_conv2d',
     'pad_to_multiple',
