@@ -28,7 +28,7 @@ def main() -> None:
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
     if args.show_dir:
         cfg.custom_hooks = [
-            *cfg.get('custom_hooks', []),
+            *(cfg.get('custom_hooks') or []),
             dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir),
         ]
     check_data(cfg, ['test_dataloader'])

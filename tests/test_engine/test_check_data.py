@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -92,6 +94,92 @@ def test_boxes_and_images_that_are_left_out(scenes, messages):
     kept = [dataset.get_data_info(i) for i in range(len(dataset))]
     assert len(kept) == 5
     assert sum(len(info['instances']) for info in kept) == len(content['annotations']) - 2
+
+
+def test_what_mmdet_leaves_out_besides(scenes, messages):
+    from mmengine.registry import DATASETS, init_default_scope
+
+    path = scenes / 'annotations/train.json'
+    content = json.loads(path.read_text())
+    first, second, third = content['annotations'][:3]
+    first['category_id'] = 99
+    second['area'] = 0
+    del third['bbox']
+    third['ignore'] = 1
+    content['images'].append(dict(id=77, file_name='0000.png', height=20, width=128))
+    path.write_text(json.dumps(content))
+    cfg = on_scenes(DEMOS['mask-rcnn'], scenes)
+    cfg.train_dataloader.dataset.filter_cfg = dict(min_size=32)
+    check_data(cfg, LOADERS)
+    beginnings = [
+        'train_dataloader: 1 boxes are of no class of the dataset: they are left out',
+        'train_dataloader: 1 boxes lie outside of their image, or are less than a pixel: they are left out',
+        'train_dataloader: 1 images are smaller than 32 pixels: training leaves them out',
+    ]
+    assert [message.split(';')[0] for message in messages] == beginnings
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, serialize_data=False))
+    kept = [instance for info in dataset.data_list for instance in info['instances'] if not instance['ignore_flag']]
+    assert len(dataset) == 5 and len(kept) == len(content['annotations']) - 3
+
+
+def test_classes_of_other_names(scenes, messages):
+    cfg = on_scenes(DEMOS['mask-rcnn'], scenes)
+    cfg.train_dataloader.dataset.metainfo = dict(classes=('cat', 'dog'))
+    with pytest.raises(
+        ValueError, match=r"train_dataloader: none of the categories of .*'?0'?; .* such as cat; dog: set"
+    ):
+        check_data(cfg, LOADERS)
+    cfg.train_dataloader.dataset.metainfo = None  # COCO's own
+    with pytest.raises(ValueError, match=r'is among the classes of the dataset, such as person; bicycle; car'):
+        check_data(cfg, LOADERS)
+    cfg.train_dataloader.dataset.metainfo = dict(classes=[*map(str, range(10)), 'ten'])
+    check_data(cfg, LOADERS)
+    assert messages == ['train_dataloader: 1 classes have no category of their name; such as ten']
+
+
+def test_datasets_within_datasets(scenes):
+    cfg = on_scenes(DEMOS['upernet'], scenes)
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(type='ConcatDataset', datasets=[dataset, dict(dataset, data_root='x')]),
+    )
+    with pytest.raises(FileNotFoundError, match='train_dataloader: there is no folder x'):
+        check_data(cfg, LOADERS)
+
+
+@pytest.mark.parametrize(
+    'elsewhere', [dict(data_root='s3://bucket'), dict(data_root='x', backend_args=dict(backend='petrel'))]
+)
+def test_what_is_elsewhere_passes(elsewhere, scenes):
+    cfg = on_scenes(DEMOS['mask-rcnn'], scenes)
+    cfg.train_dataloader.dataset.update(elsewhere)
+    check_data(cfg, LOADERS)
+
+
+@pytest.mark.parametrize('rank', module.RANKS)
+def test_the_first_process_checks(rank, scenes, monkeypatch):
+    (scenes / 'train/0003.png').unlink()
+    monkeypatch.setenv(rank, '1')
+    check('mask-rcnn', scenes)
+    monkeypatch.setenv(rank, '0')
+    with pytest.raises(FileNotFoundError):
+        check('mask-rcnn', scenes)
+
+
+def test_kinds_of_image_files(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    path = tmp_path / 'image.jpg'  # the name need not tell the kind, for readers either
+    for suffix in ('.png', '.jpg', '.bmp', '.webp', '.tiff'):
+        content = cv2.imencode(suffix, image)[1].tobytes()
+        for whole in (content, content + bytes(100)):
+            path.write_bytes(whole)
+            assert module._state(path) == 'whole', (suffix, len(whole))
+        for damaged in (b'', content[:10], content[: len(content) // 2]):
+            path.write_bytes(damaged)
+            assert module._state(path) == 'damaged', (suffix, len(damaged))
 
 
 def test_annotations_of_no_image_and_lists_without_any_pass(scenes, messages):

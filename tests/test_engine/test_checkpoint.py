@@ -189,6 +189,20 @@ def test_latest_checkpoint_is_a_whole_one(tmp_path):
         find_latest_checkpoint(tmp_path)
 
 
+def test_latest_checkpoint_in_a_folder_of_its_own(tmp_path):
+    """As with ``default_hooks.checkpoint.out_dir``."""
+    work_dir, out_dir = tmp_path / 'work', tmp_path / 'checkpoints'
+    for folder in (work_dir, out_dir):
+        folder.mkdir()
+    torch.save(dict(a=torch.randn(10)), out_dir / 'iter_7.pth')
+    assert find_latest_checkpoint(work_dir) is None
+    (work_dir / 'last_checkpoint').write_text(str(out_dir / 'iter_7.pth'))
+    assert find_latest_checkpoint(work_dir) == out_dir / 'iter_7.pth'
+    (out_dir / 'iter_8.pth').mkdir()
+    with pytest.raises(ValueError, match=r'iter_8\.pth is a folder of shards, as FSDP writes'):
+        find_latest_checkpoint(work_dir)
+
+
 def test_no_damage_passes_or_raises(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save(dict(a=torch.randn(10)), path)

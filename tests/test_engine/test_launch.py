@@ -54,6 +54,15 @@ def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
     assert len(types) == len({*types, *(hook['type'] for hook in hooks or [])})
 
 
+def test_synchronised_norms_need_gpus(monkeypatch):
+    monkeypatch.setattr(launch, 'use_safe_checkpoint_loading', lambda: None)
+    cfg = launch.load_config(
+        'configs/vil/segmentation/vil-small_upernet_8xb2-160k_ade20k-512x512.py', None, 'pytorch', {}
+    )
+    with pytest.raises(ValueError, match=r"several processes without GPUs cannot train a model with type='SyncBN'"):
+        launch.build_runner(cfg)
+
+
 def test_mixed_precision_of_a_config_needs_a_gpu(monkeypatch):
     built = []
     monkeypatch.setattr(launch, 'use_safe_checkpoint_loading', lambda: None)

@@ -2,6 +2,7 @@
 
 import re
 
+import mmengine
 import pytest
 import torch
 from mmengine.config import Config
@@ -10,7 +11,13 @@ from tests.conftest import ROOT, free_port, run_tool
 from tests.scenes import DEMOS, on_scenes, write
 from tools import test, train
 from tools.visualization.show_attention import attention_weights, show_attention
-from vil_mm.models import FullAttention, LinearAttention, SlidingWindowAttention, WindowAttention
+from vil_mm.models import (
+    FullAttention,
+    LinearAttention,
+    SlidingWindowAttention,
+    SpatialReductionAttention,
+    WindowAttention,
+)
 
 LEAVES = sorted(
     path
@@ -81,14 +88,21 @@ def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path, monkeypat
 def test_demo_in_the_tools(demo, scenes, tmp_path, monkeypatch):
     """Trains, resumes, tests; two processes evaluate as one; pictures are drawn."""
     config = short(on_scenes(DEMOS[demo], scenes), tmp_path)
-    shown = tmp_path / 'shown'
-    checkpoint, one = train_resume_and_test(config, tmp_path, monkeypatch, '--show-dir', shown)
+    shown, dumps = tmp_path / 'shown', [tmp_path / f'{name}.pkl' for name in ('one', 'two')]
+    checkpoint, one = train_resume_and_test(config, tmp_path, monkeypatch, '--show-dir', shown, '--out', dumps[0])
     assert len(metrics(one)) == {'mask-rcnn': 2, 'retinanet': 1, 'upernet': 1}[demo]
     assert sorted(path.name for path in (shown / 'val').iterdir()) == [f'000{i}.png' for i in range(5)]
-    two = run_tool(
-        'tools/dist_test.sh', config, checkpoint, 2, '--work-dir', tmp_path / 'two', env=dict(PORT=free_port())
-    ).stdout
+    options = '--work-dir', tmp_path / 'two', '--out', dumps[1]
+    two = run_tool('tools/dist_test.sh', config, checkpoint, 2, *options, env=dict(PORT=free_port())).stdout
     assert metrics(two) == metrics(one)
+    for first, second in zip(*map(mmengine.load, dumps), strict=True):
+        assert first['img_path'] == second['img_path']
+        if demo == 'upernet':
+            assert (first['pred_sem_seg']['data'] == second['pred_sem_seg']['data']).double().mean() > 0.999
+        else:
+            scores = [sample['pred_instances']['scores'] for sample in (first, second)]
+            assert len(scores[0]) == 100
+            torch.testing.assert_close(*scores)
 
 
 @pytest.mark.parametrize('demo', DEMOS)
@@ -134,7 +148,9 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
 
     for rate in (None, 0, 1.5, 'much'):
         with pytest.raises(ValueError, match=rf'layer_decay_rate={rate!r}, must be a number in \(0, 1\]'):
-            build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=dict(layer_decay_rate=rate, a=1)))
+            build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=dict(layer_decay_rate=rate)))
+    with pytest.raises(ValueError, match='layer_decay_rate=None, must be a number'):
+        build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=None))
     with pytest.raises(ValueError, match='Linear has the backbone NoneType, which has no get_layer_depth'):
         build_optim_wrapper(torch.nn.Linear(2, 2), leaf.optim_wrapper)
 
@@ -180,5 +196,14 @@ def test_attention_without_weights():
     attention = LinearAttention(8, 2, num_global_tokens=0)
     with pytest.raises(ValueError, match='LinearAttention gives no weights to the tokens'):
         attention_weights(attention, torch.randn(1, 30, 8), (5, 6), 3)
-    with pytest.raises(ValueError, match='WindowAttention does not project its tokens one by one'):
-        attention_weights(WindowAttention(8, 2), torch.randn(1, 30, 8), (5, 6), 3)
+    for other in (WindowAttention(8, 2), SpatialReductionAttention(8, 2)):
+        with pytest.raises(ValueError, match=rf'{type(other).__name__} does not project its tokens one by one'):
+            attention_weights(other, torch.randn(1, 30, 8), (5, 6), 3)
+
+
+def test_scenes_of_another_run_are_not_mixed_in(tmp_path):
+    tool = 'tools/dataset_converters/digit_scenes.py', '--root', tmp_path
+    run_tool(*tool, '--num-train', 3, '--num-val', 1)
+    run_tool(*tool, '--num-train', 3, '--num-val', 1)
+    result = run_tool(*tool, '--num-train', 2, '--num-val', 1, check=False)
+    assert result.returncode and 'train holds 0002.png, which is not of these 2 scenes: remove it' in result.stdout

@@ -15,6 +15,11 @@ def test_shares_of_stages():
     assert published > rows['all']
 
 
+def test_size_of_training_images():
+    log = run_tool('tools/analysis_tools/get_flops.py', 'configs/l2vit/l2vit-nano_1xb64_digits.py').stdout
+    assert 'image of 32x32' in log
+
+
 def test_another_size():
     config = 'configs/vil/vil-tiny-ape_8xb128_in1k.py'
     log = run_tool('tools/analysis_tools/get_flops.py', config, '--shape', 224, 448).stdout

@@ -7,7 +7,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 from vil_mm._extras import EXTRAS, require
-from vil_mm.apis.flops import count_macs, count_published_macs
+from vil_mm.apis import count_macs, count_published_macs, image_size
 
 
 def build_model(cfg: Config) -> torch.nn.Module:
@@ -50,7 +50,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--shape', type=int, nargs='+', metavar='SIZE', help='height and width (default of classifiers: img_size)'
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='SIZE',
+        help='height and width (default of classifiers: that of training)',
     )
     parser.add_argument('--published', action='store_true', help="also count as ViL's publication does")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
@@ -61,7 +65,7 @@ def main() -> None:
     if not args.shape and cfg.get('default_scope') != 'mmpretrain':
         parser.error('--shape is needed: the images of this task have no one size')
     model = build_model(cfg)
-    shape = tuple(args.shape or [cfg.model.backbone.get('img_size', 224)])
+    shape = tuple(args.shape or [image_size(cfg)])
     if len(shape) > 2:
         parser.error(f'--shape {args.shape} must be one size, or height and width')
     shape = shape * 2 if len(shape) == 1 else shape

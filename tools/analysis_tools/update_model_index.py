@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from vil_mm.apis import count_macs
+from vil_mm.apis import count_macs, image_size
 
 ROOT = Path(__file__).parents[2]
 START, END = '<!-- models: written by tools/analysis_tools/update_model_index.py -->', '<!-- end of models -->'
@@ -50,14 +50,6 @@ def describe(path: Path, published: dict) -> dict:
             {'Task': 'Image Classification', 'Dataset': metadata['Training Data'].split(', then ')[-1], 'Metrics': None}
         ],
     }
-
-
-def image_size(cfg: Config) -> int:
-    """Find the height and width of training images: what the last crop or resizing of the pipeline makes."""
-    steps = cfg.train_dataloader.dataset.pipeline
-    # of a random choice any will do
-    steps = [inner for step in steps for inner in (step.transforms[0] if 'transforms' in step else [step])]
-    return [step[key] for step in steps for key in ('crop_size', 'scale') if key in step][-1]
 
 
 def training_data(cfg: Config, name: str) -> str:

@@ -74,14 +74,21 @@ def draw_scene(rng: np.random.Generator, scans: np.ndarray, labels: np.ndarray, 
 
 
 def write_scenes(root: Path, split: str, count: int, canvas: int, scans: np.ndarray, labels: np.ndarray) -> None:
-    """Write the scenes of a split; equal arguments give equal files."""
+    """Write the scenes of a split; equal arguments give equal files.
+
+    Raises:
+        ValueError: If there are images that this would not overwrite.
+    """
+    names = [f'{number:04d}.png' for number in range(count)]
+    others = sorted(path for path in root.rglob(f'{split}/*.png') if path.name not in names)
+    if others:
+        raise ValueError(f'{others[0].parent} holds {others[0].name}, which is not of these {count} scenes: remove it')
     rng = np.random.default_rng([int(split == 'val'), canvas])
     for folder in (root / split, root / 'label_maps' / split, root / 'annotations'):
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
-    for number in range(count):
+    for number, name in enumerate(names):
         scene, label_map, instances = draw_scene(rng, scans, labels, canvas)
-        name = f'{number:04d}.png'
         Image.fromarray(scene).convert('RGB').save(root / split / name)
         Image.fromarray(label_map).save(root / 'label_maps' / split / name)
         images.append(dict(id=number, file_name=name, height=canvas, width=canvas))
@@ -114,7 +121,10 @@ def main() -> None:
         parser.error(f'--size {args.size} must be at least {SIZES[1]}, so that the largest digit fits')
     splits = load_splits()
     for split, count in (('train', args.num_train), ('val', args.num_val)):
-        write_scenes(args.root, split, count, args.size, *splits[split][1:])
+        try:
+            write_scenes(args.root, split, count, args.size, *splits[split][1:])
+        except ValueError as error:
+            raise SystemExit(f'error: {error}') from error
 
 
 if __name__ == '__main__':

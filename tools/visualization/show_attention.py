@@ -1,7 +1,8 @@
 """Draw where a token looks: the attention weights of each head, over the image, stage by stage.
 
-Works with any classifier, detector or segmenter whose backbone is of this package, and with any attention whose output
-is a weighted sum of values. The picture is the image as the network sees it, after the config's test pipeline.
+Works with any classifier, detector or segmenter whose attentions weigh the values of their tokens: the sliding window,
+full attention and Performer, so with ViL; not with attentions that mix, move or pad tokens first, or have no weights.
+The picture is the image as the network sees it, after the config's test pipeline.
 """
 
 import argparse
@@ -54,7 +55,9 @@ def record_inputs(inferencer, image: Path, block: int) -> tuple[Tensor, list[tup
     for stage in backbone.stages:
         if not -len(stage.blocks) <= block < len(stage.blocks):
             raise ValueError(f'--block {block}: stage {len(records)} has {len(stage.blocks)} blocks')
-        attention = stage.blocks[block].attn
+        attention = getattr(stage.blocks[block], 'attn', None)
+        if attention is None:
+            raise ValueError(f'{type(backbone).__name__} has no attention')
         handles.append(attention.register_forward_pre_hook(lambda module, args: records.append((module, *args))))
     inferencer(str(image))
     for handle in handles:
@@ -95,7 +98,7 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
         attention(x, hw_shape)
     for handle in handles:
         handle.remove()
-    if seen['qkv'].shape[:2] != x.shape[:2]:
+    if 'qkv' not in seen or seen['qkv'].shape[:2] != x.shape[:2]:
         raise ValueError(f'{type(attention).__name__} does not project its tokens one by one, so they have no weights')
     weights = []
     for head in range(attention.num_heads):
@@ -131,7 +134,8 @@ def show_attention(
         block (int): Which block of each stage; -1 is the last.
 
     Raises:
-        ValueError: If ``point`` is outside of the image, or ``block`` is not there.
+        ValueError: If ``point`` is outside of the image, ``block`` is not
+            there, or the attentions have no weights.
     """
     use_safe_checkpoint_loading()
     inferencer = make_inferencer(config, checkpoint)
@@ -163,7 +167,8 @@ def show_attention(
         for head, axis in enumerate(axes[number, : attention.num_heads]):
             axis.imshow(picture, cmap='gray', extent=(0, width, height, 0))
             grid = weights[head, num_global:].reshape(h, w).numpy()
-            strength = np.sqrt(grid / grid.max())
+            # a token may look at global tokens alone
+            strength = np.sqrt(grid / max(grid.max(), np.finfo(grid.dtype).tiny))
             axis.imshow(strength, cmap='inferno', vmin=0, vmax=1, alpha=0.8 * strength, extent=(0, width, height, 0))
             if global_token is None:
                 corner = at[1] * cell_w, at[0] * cell_h

@@ -2,9 +2,9 @@
 
 from importlib.util import find_spec
 
-from .flops import count_macs, count_published_macs
+from .flops import count_macs, count_published_macs, image_size
 
-__all__ = ['count_macs', 'count_published_macs']
+__all__ = ['count_macs', 'count_published_macs', 'image_size']
 
 if find_spec('mmpretrain'):
     from .model_index import register_models

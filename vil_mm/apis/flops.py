@@ -1,9 +1,10 @@
-"""Counting multiply-adds."""
+"""Counting multiply-adds, and the size of the images that they are counted for."""
 
 import math
 from collections.abc import Sequence
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -75,3 +76,18 @@ def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def image_size(cfg: Config) -> int:
+    """Find the height and width of a classifier's training images: what the pipeline's last crop or resizing makes.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        int: Both, in pixels.
+    """
+    steps = cfg.train_dataloader.dataset.pipeline
+    # of a random choice any will do
+    steps = [inner for step in steps for inner in (step.transforms[0] if 'transforms' in step else [step])]
+    return [step[key] for step in steps for key in ('crop_size', 'scale') if key in step][-1]

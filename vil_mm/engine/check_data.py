@@ -8,18 +8,22 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mmcv
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, init_default_scope
 
 SHOWN = 3
+#: Where launchers say which process of a run this is.
+RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Check the datasets of the given loaders, in the first process of a run.
 
-    Images in folders of classes, COCO's annotations and label maps are known;
-    other datasets, and what is not in local files, pass.
+    COCO's annotations, label maps, and the images of both are known, and
+    folders of classes, which must not be empty; other datasets, and what is not
+    in local files, pass.
 
     Args:
         cfg (Config): The config.
@@ -31,19 +35,33 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
             the first of them.
         ValueError: If files are no images, or annotations do not fit.
     """
-    if os.environ.get('RANK', '0') != '0':
+    if any(os.environ.get(name, '0') != '0' for name in RANKS):
         return
     for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get('dataset') or {}
-        if '://' in str(dataset.get('data_root')):
-            continue
-        kind = str(dataset.get('type')).split('.')[-1]
-        if kind in ('ImageNet', 'CustomDataset'):
-            check_class_folders(dataset, loader)
-        elif kind == 'CocoDataset':
-            check_coco(dataset, loader)
-        elif 'seg_map_path' in (dataset.get('data_prefix') or {}):
-            check_label_maps(dataset, loader, cfg.default_scope)
+        for dataset in _innermost((cfg.get(loader) or {}).get('dataset') or {}):
+            if _is_remote(dataset):
+                continue
+            kind = str(dataset.get('type')).split('.')[-1]
+            if kind in ('ImageNet', 'CustomDataset'):
+                check_class_folders(dataset, loader)
+            elif kind == 'CocoDataset':
+                check_coco(dataset, loader)
+            elif 'seg_map_path' in (dataset.get('data_prefix') or {}):
+                check_label_maps(dataset, loader, cfg.default_scope)
+
+
+def _innermost(dataset: dict) -> list[dict]:
+    """The datasets that a dataset concatenates, repeats or mixes; itself where it does not."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    return [deepest for one in inner for deepest in _innermost(one)] or [dataset]
+
+
+def _is_remote(dataset: dict) -> bool:
+    """Whether files are elsewhere than in this machine's folders."""
+    prefix = dataset.get('data_prefix') or {}
+    places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [])]
+    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
+    return backend != 'local' or any('://' in str(place) for place in places)
 
 
 def check_class_folders(dataset: dict, loader: str) -> None:
@@ -67,34 +85,59 @@ def check_coco(dataset: dict, loader: str) -> None:
         raise FileNotFoundError(f'{loader}: there is no annotation file {path}')
     try:
         content = json.loads(path.read_text())
-        images = {image['id']: image for image in content['images']}
+        images = {image['id']: (image['file_name'], image['width'], image['height']) for image in content['images']}
+        categories = {category['id']: category['name'] for category in content.get('categories', [])}
         boxes = defaultdict(list)
         for annotation in content.get('annotations', []):  # there are none in lists of test images
-            boxes[annotation['image_id']].append((annotation['id'], *annotation['bbox']))
-    except (KeyError, ValueError, TypeError) as error:
+            if not annotation.get('ignore'):
+                box = [+value for value in annotation['bbox']]  # numbers
+                boxes[annotation['image_id']].append(
+                    (annotation['id'], annotation['category_id'], annotation['area'], box)
+                )
+    except (AttributeError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
     if not images:
         raise ValueError(f'{loader}: {path} lists no images')
     folder = Path(root, (dataset.get('data_prefix') or {}).get('img', ''))
-    check_files((folder / image['file_name'] for image in images.values()), loader, 'images')
+    check_files((folder / name for name, *_ in images.values()), loader, 'images')
+    classes = (dataset.get('metainfo') or {}).get('classes') or DATASETS.get('mmdet.CocoDataset').METAINFO['classes']
+    if isinstance(classes, str):  # a file of names
+        classes = list(categories.values())
+    absent = [name for name in classes if name not in categories.values()]
+    if categories and len(absent) == len(classes):
+        raise ValueError(
+            f'{loader}: none of the categories of {path}, {_some(list(categories.values()))}, is among the classes of '
+            f'the dataset, {_some(classes)}: set its metainfo=dict(classes=...)'
+        )
 
-    outside, beyond = [], []
-    for number, image in images.items():
-        for annotation, x, y, w, h in boxes[number]:
-            what = f'annotation {annotation} of {image["file_name"]}: {[x, y, w, h]}'
-            if w < 1 or h < 1 or min(x + w, image['width']) <= max(x, 0) or min(y + h, image['height']) <= max(y, 0):
+    foreign, outside, beyond, empty, small = [], [], [], [], []
+    filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+    for number, (name, width, height) in images.items():
+        known = 0
+        for annotation, category, area, (x, y, w, h) in boxes[number]:
+            what = f'annotation {annotation} of {name}: {[x, y, w, h]}'
+            if categories.get(category) not in classes:
+                foreign.append(what)
+                continue
+            known += 1
+            if area <= 0 or w < 1 or h < 1 or min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
                 outside.append(what)
-            elif x < 0 or y < 0 or x + w > image['width'] + 1 or y + h > image['height'] + 1:
+            elif x < 0 or y < 0 or x + w > width + 1 or y + h > height + 1:
                 beyond.append(what)
-    training = not dataset.get('test_mode') and (dataset.get('filter_cfg') or {}).get('filter_empty_gt')
-    empty = [image['file_name'] for number, image in images.items() if training and not boxes[number]]
-    for count, fate in (
+        if filters.get('filter_empty_gt') and not known:
+            empty.append(name)
+        if min(width, height) < filters.get('min_size', 0):
+            small.append(name)
+    for found, fate in (
+        (absent, 'classes have no category of their name'),
+        (foreign, 'boxes are of no class of the dataset: they are left out'),
         (outside, 'boxes lie outside of their image, or are less than a pixel: they are left out'),
         (beyond, 'boxes reach beyond their image: resizing cuts them, the evaluation does not'),
         (empty, 'images have no objects: training leaves them out'),
+        (small, f'images are smaller than {filters.get("min_size")} pixels: training leaves them out'),
     ):
-        if count:
-            print_log(f'{loader}: {len(count)} {fate}; {_some(count)}', 'current', logging.WARNING)
+        if found:
+            print_log(f'{loader}: {len(found)} {fate}; {_some(found)}', 'current', logging.WARNING)
 
 
 def check_label_maps(dataset: dict, loader: str, scope: str) -> None:
@@ -136,7 +179,7 @@ def check_files(paths: Iterable[Path], loader: str, kind: str) -> None:
 
 
 def _state(path: Path) -> str:
-    """Tell whether an image file is missing, damaged or whole, without reading it all."""
+    """Tell whether an image file is missing, damaged or whole, where it can be without decoding it."""
     try:
         with path.open('rb') as file:
             start = file.read(8)
@@ -145,9 +188,13 @@ def _state(path: Path) -> str:
     except OSError:
         return 'missing'
     is_png, is_jpeg = start == b'\x89PNG\r\n\x1a\n', start[:2] == b'\xff\xd8'
-    wrong = {'.png': not is_png, '.jpg': not is_jpeg, '.jpeg': not is_jpeg}.get(path.suffix.lower(), not start)
-    # JPEGs may have bytes after their end; readers take them
-    return 'damaged' if (wrong and not (is_png or is_jpeg)) or (is_png and b'IEND' not in end) else 'whole'
+    if not is_png and not is_jpeg and start and path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        return 'whole'  # as far as can be told
+    if (is_png and b'IEND' in end) or (is_jpeg and b'\xff\xd9' in end):
+        return 'whole'
+    # cut off, or of another kind than its name says, or with something after its end, which readers take
+    content = path.read_bytes()
+    return 'whole' if content and mmcv.imfrombytes(content, flag='unchanged') is not None else 'damaged'
 
 
 def _some(items: Sequence) -> str:

@@ -126,19 +126,25 @@ def find_latest_checkpoint(work_dir: str | Path) -> Path | None:
     is skipped with a warning.
 
     Args:
-        work_dir (str | Path): The run's folder.
+        work_dir (str | Path): The run's folder. Checkpoints are in it, or where
+            its file ``last_checkpoint`` says.
 
     Returns:
         Path | None: The checkpoint; None if there is none at all.
 
     Raises:
-        ValueError: If there are checkpoints but none is whole.
+        ValueError: If there are checkpoints but none is whole, or they are
+            FSDP's folders of shards.
     """
+    last = Path(work_dir, 'last_checkpoint')
+    folders = [Path(last.read_text().strip()).parent] if last.is_file() else []
     found = {}
-    for path in Path(work_dir).glob('*.pth'):
+    for path in (path for folder in (*folders, Path(work_dir)) for path in folder.glob('*.pth')):
         match = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
         if match:
             found[int(match[1])] = path
+        if match and path.is_dir():
+            raise ValueError(f'{path} is a folder of shards, as FSDP writes: the tools cannot resume from it')
     for _, path in sorted(found.items(), reverse=True):
         if is_whole(path):
             return path

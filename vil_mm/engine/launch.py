@@ -110,7 +110,17 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def _start_gloo(cfg: Config) -> None:
-    """Join the other processes over gloo; mmengine's own start assumes a GPU per process."""
+    """Join the other processes over gloo; mmengine's own start assumes a GPU per process.
+
+    Raises:
+        ValueError: If the model has synchronised batch norms, which PyTorch has
+            for GPUs alone.
+    """
+    if "'SyncBN'" in str(cfg.model):
+        raise ValueError(
+            "several processes without GPUs cannot train a model with type='SyncBN': set another type in its norm_cfg, "
+            'or start one process'
+        )
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
     if cfg.get('strategy', {}).get('type') == 'FSDPStrategy':
         cfg.strategy.setdefault('model_wrapper', dict(type='MMFullyShardedDataParallel'))

@@ -1,6 +1,6 @@
 """Constructors of optimizers that mmengine lacks."""
 
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -20,14 +20,19 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             the model has no backbone that knows the depths of its layers.
     """
 
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapped optimizer of a model."""
+        rate = self.paramwise_cfg.get('layer_decay_rate')
+        if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
+            raise ValueError(f'paramwise_cfg has layer_decay_rate={rate!r}, must be a number in (0, 1]')
+        return super().__call__(model)
+
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module=None) -> None:
         """Add the parameters of a module, and once all are there, scale their learning rates."""
         super().add_params(params, module, prefix, is_dcn_module)
         if prefix:
             return
-        rate = self.paramwise_cfg.get('layer_decay_rate')
-        if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
-            raise ValueError(f'paramwise_cfg has layer_decay_rate={rate!r}, must be a number in (0, 1]')
+        rate = self.paramwise_cfg['layer_decay_rate']
         backbone = getattr(module, 'backbone', None)
         if not hasattr(backbone, 'get_layer_depth'):
             raise ValueError(

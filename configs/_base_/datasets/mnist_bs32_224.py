@@ -9,5 +9,5 @@ train_pipeline = [
 ]
 mnist = dict(type='MNIST', data_root='data/mnist')
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, **mnist))
-val_dataloader = dict(dataset=mnist)
+val_dataloader = dict(dataset=dict(test_mode=True, **mnist))  # which, and not the split, says which images
 test_dataloader = val_dataloader

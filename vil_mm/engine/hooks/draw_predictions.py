@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
-from mmengine.fileio import get
+import numpy as np
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ...registry import HOOKS
 
@@ -20,7 +22,9 @@ class DrawPredictionsHook(Hook):
 
     Args:
         out_dir (str | Path): The folder to write to: ``<folder>/<name>.png``
-            for an image of that name in a folder of that name.
+            for an image of that name in a folder of that name. Images that are
+            no files of their own are drawn as the model gets them, and where
+            they have no name it is that of batch and place.
     """
 
     def __init__(self, out_dir: str | Path) -> None:
@@ -35,11 +39,21 @@ class DrawPredictionsHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
     ) -> None:
         """Draw the images of a batch."""
-        for sample in outputs:
-            path = Path(sample.img_path)
-            image = mmcv.imfrombytes(get(sample.img_path), channel_order='rgb')
+        for place, sample in enumerate(outputs):
+            path = Path(sample.get('img_path') or f'images/{batch_idx:05d}-{place:03d}')
+            if path.is_file():
+                image = mmcv.imread(path, channel_order='rgb')
+            else:
+                image = self._as_the_model_gets_it(runner, data_batch['inputs'][place])
             target = str(self.out_dir / path.parent.name / f'{path.stem}.png')
             if hasattr(runner.visualizer, 'visualize_cls'):  # mmpretrain's
                 runner.visualizer.visualize_cls(image, sample, out_file=target)
             else:
                 runner.visualizer.add_datasample(path.name, image, data_sample=sample, out_file=target)
+
+    @staticmethod
+    def _as_the_model_gets_it(runner: Runner, image: Tensor) -> np.ndarray:
+        """Turn an input ``(C, H, W)`` into an image ``(H, W, 3)`` in RGB."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        image = image.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
+        return image[..., ::-1] if getattr(model.data_preprocessor, 'to_rgb', False) else image

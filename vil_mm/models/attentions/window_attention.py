@@ -6,7 +6,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from ...registry import MODELS
-from ..layers import RelativePositionBias, pad_to_windows
+from ..layers import RelativePositionBias, attend_in_windows, pad_to_windows
 from .base_attention import BaseAttention, merge_heads
 
 
@@ -84,7 +84,7 @@ class WindowAttention(BaseAttention):
                 torch.cat([repeat(of_global, 'n h g d -> (n w) h g d', w=rows * columns), of_window], dim=2)
                 for of_global, of_window in ((global_k, k), (global_v, v))
             )
-        out = F.scaled_dot_product_attention(q, keys, values, bias, dropout_p=drop)
+        out = attend_in_windows(q, keys, values, bias, dropout_p=drop)
 
         def to_grid(tokens: Tensor) -> Tensor:
             """Windows to the tokens of the grid, without its padding."""

@@ -29,8 +29,8 @@ def attend_in_windows(
 ) -> Tensor:
     """Attend within many small windows, as PyTorch's ``scaled_dot_product_attention`` does.
 
-    On the CPU by plain products: there its fused kernel takes twice as long on
-    windows of tens of tokens.
+    With a bias, on the CPU, by plain products: there its fused kernel takes 1.5
+    times as long on windows of tens of tokens, in training 1.1 times.
 
     Args:
         q (Tensor): ``(windows, heads, L, d)``.
@@ -44,9 +44,7 @@ def attend_in_windows(
     Returns:
         Tensor: ``(windows, heads, L, d)``.
     """
-    if q.device.type != 'cpu':
+    if bias is None or q.device.type != 'cpu':
         return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout_p, scale=scale)
     scores = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.mT
-    if bias is not None:
-        scores = scores.add_(bias)
-    return F.dropout(scores.softmax(dim=-1), dropout_p).to(v.dtype) @ v
+    return F.dropout(scores.add_(bias).softmax(dim=-1), dropout_p).to(v.dtype) @ v
