@@ -59,9 +59,17 @@ def test_missing_image_of_coco(scenes):
     (scenes / 'annotations/val.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=rf'val_dataloader: {scenes}/annotations/val.json lists no images'):
         check('mask-rcnn', scenes)
-    (scenes / 'annotations/val.json').write_text('{"image": []}')
-    with pytest.raises(ValueError, match=rf"val_dataloader: {scenes}/annotations/val.json is not in COCO's format"):
-        check('mask-rcnn', scenes)
+    image = dict(id=1, file_name='0000.png', width=128, height=128)
+    box = dict(id=1, image_id=1, category_id=1, area=4, bbox=[1, 1, 2, 2])
+    for wrong in (
+        dict(image=[]),
+        dict(images=[dict(id=1, file_name='0000.png')]),
+        dict(images=[image], annotations=[dict(box, bbox=['1', '1', '2', '2'])]),
+        dict(images=[image], annotations=[dict(box, bbox=[1, 1, 2])]),
+    ):
+        (scenes / 'annotations/val.json').write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match=rf"val_dataloader: {scenes}/annotations/val.json is not in COCO's format"):
+            check('mask-rcnn', scenes)
     (scenes / 'annotations/val.json').unlink()
     with pytest.raises(
         FileNotFoundError, match=rf'val_dataloader: there is no annotation file {scenes}/annotations/val'

@@ -83,21 +83,7 @@ def check_coco(dataset: dict, loader: str) -> None:
     path = Path(root, dataset.get('ann_file') or '')
     if not path.is_file():
         raise FileNotFoundError(f'{loader}: there is no annotation file {path}')
-    try:
-        content = json.loads(path.read_text())
-        images = {image['id']: (image['file_name'], image['width'], image['height']) for image in content['images']}
-        categories = {category['id']: category['name'] for category in content.get('categories', [])}
-        boxes = defaultdict(list)
-        for annotation in content.get('annotations', []):  # there are none in lists of test images
-            if not annotation.get('ignore'):
-                box = [+value for value in annotation['bbox']]  # numbers
-                boxes[annotation['image_id']].append(
-                    (annotation['id'], annotation['category_id'], annotation['area'], box)
-                )
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
-    if not images:
-        raise ValueError(f'{loader}: {path} lists no images')
+    images, categories, boxes = _read_coco(path, loader)
     folder = Path(root, (dataset.get('data_prefix') or {}).get('img', ''))
     check_files((folder / name for name, *_ in images.values()), loader, 'images')
     classes = (dataset.get('metainfo') or {}).get('classes') or DATASETS.get('mmdet.CocoDataset').METAINFO['classes']
@@ -114,8 +100,8 @@ def check_coco(dataset: dict, loader: str) -> None:
     filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
     for number, (name, width, height) in images.items():
         known = 0
-        for annotation, category, area, (x, y, w, h) in boxes[number]:
-            what = f'annotation {annotation} of {name}: {[x, y, w, h]}'
+        for annotation, category, area, box in boxes[number]:
+            (x, y, w, h), what = box, f'annotation {annotation} of {name}: {box}'
             if categories.get(category) not in classes:
                 foreign.append(what)
                 continue
@@ -138,6 +124,32 @@ def check_coco(dataset: dict, loader: str) -> None:
     ):
         if found:
             print_log(f'{loader}: {len(found)} {fate}; {_some(found)}', 'current', logging.WARNING)
+
+
+def _read_coco(path: Path, loader: str) -> tuple[dict, dict, dict]:
+    """Read a COCO annotation file.
+
+    Returns:
+        tuple[dict, dict, dict]: Of each image its file's name, width and
+        height; of each category its name; and of each image its objects that
+        are not to be ignored: number, category, area and box ``[x, y, w, h]``.
+    """
+    boxes = defaultdict(list)
+    try:
+        content = json.loads(path.read_text())
+        images = {image['id']: (image['file_name'], image['width'], image['height']) for image in content['images']}
+        categories = {category['id']: category['name'] for category in content.get('categories', [])}
+        for annotation in content.get('annotations', []):  # there are none in lists of test images
+            if not annotation.get('ignore'):
+                x, y, w, h = (+value for value in annotation['bbox'])  # numbers
+                boxes[annotation['image_id']].append(
+                    (annotation['id'], annotation['category_id'], +annotation['area'], [x, y, w, h])
+                )
+    except (AttributeError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
+    if not images:
+        raise ValueError(f'{loader}: {path} lists no images')
+    return images, categories, boxes
 
 
 def check_label_maps(dataset: dict, loader: str, scope: str) -> None:
