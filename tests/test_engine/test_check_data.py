@@ -1,6 +1,7 @@
 """Bad data is found before anything is built."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -15,11 +16,17 @@ from vil_mm.engine.check_data import check_data
 LOADERS = ['train_dataloader', 'val_dataloader']
 
 
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    root = tmp_path_factory.mktemp('scenes')
+    run_tool('tools/dataset_converters/digit_scenes.py', '--root', root, '--num-train', 5, '--num-val', 2)
+    return root
+
+
 @pytest.fixture
-def scenes(tmp_path):
-    """A few scenes of digits."""
-    run_tool('tools/dataset_converters/digit_scenes.py', '--root', tmp_path, '--num-train', 5, '--num-val', 2)
-    return tmp_path
+def scenes(written, tmp_path):
+    """A few scenes of digits, to be changed."""
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture
