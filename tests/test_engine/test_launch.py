@@ -59,7 +59,7 @@ def test_synchronised_norms_need_gpus(monkeypatch):
     cfg = launch.load_config(
         'configs/vil/segmentation/vil-small_upernet_8xb2-160k_ade20k-512x512.py', None, 'pytorch', {}
     )
-    with pytest.raises(ValueError, match=r"several processes without GPUs cannot train a model with type='SyncBN'"):
+    with pytest.raises(ValueError, match=r"several processes without GPUs cannot run a model with type='SyncBN'"):
         launch.build_runner(cfg)
 
 

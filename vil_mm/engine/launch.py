@@ -118,7 +118,7 @@ def _start_gloo(cfg: Config) -> None:
     """
     if "'SyncBN'" in str(cfg.model):
         raise ValueError(
-            "several processes without GPUs cannot train a model with type='SyncBN': set another type in its norm_cfg, "
+            "several processes without GPUs cannot run a model with type='SyncBN': set another type in its norm_cfg, "
             'or start one process'
         )
     cfg.env_cfg.dist_cfg = dict(backend='gloo')

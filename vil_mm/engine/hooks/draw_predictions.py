@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+from mmengine.fileio import exists, get
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -40,9 +41,10 @@ class DrawPredictionsHook(Hook):
     ) -> None:
         """Draw the images of a batch."""
         for place, sample in enumerate(outputs):
-            path = Path(sample.get('img_path') or f'images/{batch_idx:05d}-{place:03d}')
-            if path.is_file():
-                image = mmcv.imread(path, channel_order='rgb')
+            name = sample.get('img_path') or f'images/{batch_idx:05d}-{place:03d}'
+            path = Path(name)
+            if exists(name):
+                image = mmcv.imfrombytes(get(name), channel_order='rgb')
             else:
                 image = self._as_the_model_gets_it(runner, data_batch['inputs'][place])
             target = str(self.out_dir / path.parent.name / f'{path.stem}.png')
