@@ -9,12 +9,20 @@ from vil_mm.models.layers import (
     InhomogeneousDepthwiseConv,
     PatchMerging,
     PointwiseConv,
+    depthwise_conv,
     depthwise_conv2d,
     inhomogeneous_conv2d,
 )
 from vil_mm.models.layers.depthwise_conv import _convolve_at_once
 
 FORMATS = pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+
+
+@pytest.fixture(autouse=True)
+def own_gradient(monkeypatch):
+    """Also where PyTorch's would be faster."""
+    for name in ('FASTER_FROM_SIZE', 'FASTER_ABOVE'):
+        monkeypatch.setattr(depthwise_conv, name, 0)
 
 
 def randn(*shape, dtype=torch.float64):
@@ -64,6 +72,13 @@ def test_depthwise_at_once(memory_format):
     torch.manual_seed(0)
     x = torch.randn(3, 4, 5, 9, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
     assert_same(_convolve_at_once, expected_convolution, (x, randn(3, 4, 7, 7), randn(4)))
+
+
+def test_small_kernels_and_maps_have_the_gradient_of_pytorch(monkeypatch):
+    monkeypatch.undo()
+    for channels, size, kernel_size, is_own in ((96, 14, 7, True), (16, 14, 7, False), (96, 14, 3, False)):
+        out = depthwise_conv2d(randn(2, channels, size, size), randn(channels, kernel_size, kernel_size))
+        assert ('DepthwiseConv' in type(out.grad_fn).__name__) is is_own
 
 
 @pytest.mark.parametrize('own_kernels', [False, True], ids=['static', 'dynamic'])

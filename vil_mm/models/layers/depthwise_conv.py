@@ -6,14 +6,16 @@ from torch import Tensor, nn
 
 #: Pixels whose products are summed in one go for the gradient of a kernel: few, so that float32 stays precise.
 PIXELS_PER_SUM = 1024
+#: From which kernel size, and for maps of more than how many numbers an image, our gradient is faster than PyTorch's.
+FASTER_FROM_SIZE, FASTER_ABOVE = 5, 2**14
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve every channel with a kernel of its own; the map keeps its size, outside of it are zeros.
 
-    On the CPU the gradient of the kernels is computed as a convolution too,
-    with the output's gradient as its kernel: several times faster than
-    PyTorch's own. There, maps should be in the memory format
+    On the CPU the gradient of large kernels is computed as a convolution too,
+    with the output's gradient as its kernel: on large maps several times faster
+    than PyTorch's own. There, maps should be in the memory format
     ``torch.channels_last``.
 
     Args:
@@ -25,7 +27,8 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     Returns:
         Tensor: Same shape as ``x``.
     """
-    if x.is_cpu and torch.is_grad_enabled():
+    is_large = weight.shape[-1] >= FASTER_FROM_SIZE and x[0].numel() > FASTER_ABOVE
+    if x.is_cpu and torch.is_grad_enabled() and (is_large or weight.ndim == 4):
         return _DepthwiseConv.apply(x, weight, bias)
     return _convolve(x, weight, bias)
 
