@@ -7,7 +7,7 @@ from types import ModuleType
 
 from problem import Shape
 
-BACKBONES = Path(__file__).parents[2] / 'vil_mm/models/backbones'
+MODELS = Path(__file__).parents[2] / 'vil_mm/models'
 #: Image height and width, in pixels, and images in a batch on the CPU and on a GPU.
 IMAGES = {(224, 224): dict(cpu=8, cuda=64), (800, 1344): dict(cpu=1, cuda=2)}
 ACCEPTANCE = 'acceptance'
@@ -21,10 +21,11 @@ def stage_shapes(image: tuple[int, int], batch: int) -> list[Shape]:
         image (tuple[int, int]): Height and width, in pixels.
         batch (int): Images.
     """
-    # In a package of another name: their own imports OpenMMLab
-    package = sys.modules.setdefault('backbone_files', ModuleType('backbone_files'))
-    package.__path__ = [str(BACKBONES)]
-    arch = import_module('backbone_files.vil_arch').ARCH_ZOO['small']
+    # From packages of other names, because importing vil_mm.models imports OpenMMLab.
+    for name, folder in (('models', MODELS), ('models.base', MODELS / 'base'), ('models.backbones', MODELS / 'backbones')):
+        package = sys.modules.setdefault(f'plain_{name}', ModuleType(f'plain_{name}'))
+        package.__path__ = [str(folder)]
+    arch = import_module('plain_models.backbones.vil_arch').ARCH_ZOO['small']
     height, width = image
     shapes = []
     for patch_size, heads, embed_dims, num_global in zip(

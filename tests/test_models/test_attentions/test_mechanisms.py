@@ -137,8 +137,8 @@ def test_loading_another_size_names_what_is_skipped(attn_cfg, other, skipped, wa
 def test_loading_another_number_of_global_tokens(warnings):
     source, target = build(None), ViL(ARCH.replace('g2', 'g3'), img_size=64)
     missing = target.load_state_dict(source.state_dict(), strict=False).missing_keys
-    assert set(missing) == {'stages.1.global_tokens', 'stages.1.position_embed.global_tokens'}
-    expected = 'stages.1.global_tokens: skipped, its shape is (1, 2, 16) in the checkpoint and (1, 3, 16) here'
+    assert set(missing) == {'stages.1.embed.global_tokens', 'stages.1.embed.position_embed.global_tokens'}
+    expected = 'stages.1.embed.global_tokens: skipped, its shape is (1, 2, 16) in the checkpoint and (1, 3, 16) here'
     assert warnings[0].startswith(expected)
 
 

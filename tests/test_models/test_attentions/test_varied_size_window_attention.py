@@ -45,10 +45,10 @@ def by_formula(attention, x, hw_shape):
                     for axis, size, index in ((0, padded_w, column), (1, padded_h, row)):
                         unit = 2 / (size - 1)
                         inside = (torch.arange(w) - (w - 1) / 2).double()
-                        centre = -1 + (index * w + (w - 1) / 2) * unit
+                        center = -1 + (index * w + (w - 1) / 2) * unit
                         offset = offsets[n, row, column, 2 * head + axis] / counts[axis]
                         scale = scales[n, row, column, 2 * head + axis]
-                        points.append(centre + inside * unit * (1 + scale) + offset)
+                        points.append(center + inside * unit * (1 + scale) + offset)
                     sampling = torch.stack([points[0][None].expand(w, w), points[1][:, None].expand(w, w)], dim=-1)
                     where = slice(row * w, (row + 1) * w), slice(column * w, (column + 1) * w)
                     queries = maps[0][(slice(None), *where)].flatten(1).mT
@@ -63,7 +63,7 @@ def by_formula(attention, x, hw_shape):
                     )
                     logits = queries @ keys.mT * (attention.in_dims / heads) ** -0.5
                     if bias is not None:
-                        logits = logits + bias.of_all_queries((w, w))[head, num_global:]
+                        logits = logits + bias.for_local((w, w), logits.dtype)[0, head]
                     attended = logits.softmax(-1) @ values
                     out[(n, part, *where)] = attended.mT.unflatten(1, (w, w))
     out = out[:, :, top : top + h, left : left + width].flatten(2).mT

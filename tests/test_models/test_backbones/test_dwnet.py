@@ -13,7 +13,7 @@ kinds = pytest.mark.parametrize('conv_type', KINDS)
 
 def build(conv_type='static', **kwargs):
     torch.manual_seed(0)
-    model = DWNet(SMALL, conv_type, num_groups=4, **kwargs)
+    model = DWNet(SMALL, conv_type=conv_type, num_groups=4, **kwargs)
     model.init_weights()
     return model
 

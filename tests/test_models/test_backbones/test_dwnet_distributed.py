@@ -1,4 +1,4 @@
-"""Two gloo processes with synchronised batch norms give what one gives on the joint batch."""
+"""Two gloo processes with synchronized batch norms give what one gives on the joint batch."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def train(conv_type, share, num_shares):
     """Gradients of the mean loss over a share of the batch, in a group over all shares; and what the norms keep."""
     torch.manual_seed(0)
     norm_cfg = dict(type='vil_mm.GlooSyncBN' if num_shares > 1 else 'BN')
-    model = DWNet(ARCH, conv_type, norm_cfg=norm_cfg, output_norm='each', drop_path_rate=0.0).double()
+    model = DWNet(ARCH, conv_type=conv_type, norm_cfg=norm_cfg, output_norm='each', drop_path_rate=0.0).double()
     model.init_weights()
     images = torch.randn(2, 3, 48, 64, dtype=torch.float64)
     weights = torch.randn(2, 4, dtype=torch.float64)

@@ -35,7 +35,7 @@ def build_layer(build):
     mixer = DepthwiseMixer(dim, build_depthwise(conv_type(kwargs), dim, num_groups, BATCH_NORM), BATCH_NORM)
     if build['entry'] == 'DWBlock':
         return mixer, 'layers.0.blocks.0.attn2conv.', 'backbone.stages.0.blocks.0.mixer.'
-    block = DWNetBlock(mixer, dim, kwargs['window_size'], 0.0, 0.0, BATCH_NORM, False)
+    block = DWNetBlock(mixer, kwargs['window_size'], embed_dims=dim, norm_cfg=BATCH_NORM)
     return block, 'layers.0.blocks.0.', 'backbone.stages.0.blocks.0.'
 
 
@@ -48,7 +48,10 @@ def test_layer(name, dtype):
     layer.load_state_dict(convert_part(published, before, after), strict=True)
     x.requires_grad_()
     size = case['build'].get('size', x.shape[1:3])
-    output = layer(x.view(len(x), *size, -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).reshape(x.shape)
+    if isinstance(layer, DWNetBlock):
+        output = layer(x.view(len(x), -1, x.shape[-1]), tuple(size)).view(x.shape)
+    else:
+        output = layer(x.view(len(x), *size, -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).reshape(x.shape)
     (output * torch.from_numpy(golden.cotangent(case)).to(dtype)).sum().backward()
     goldens.check(case, expected, dict(output=output, grad_input=x.grad), dtype)
 

@@ -134,13 +134,12 @@ def test_published_file_is_pointed_to_the_converter():
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(arch='large'), r"arch='large' must be a name, one of \['tiny', 'small', 'base'\], or a dict"),
+        (dict(arch='large'), r"arch='large' must be a name, one of \['nano', 'tiny', 'small', 'base'\], or a dict"),
         (dict(arch=dict(embed_dims=[8])), r"arch has the keys \['embed_dims'\], a dict must have exactly"),
         (dict(arch=dict(ARCH, depths=[2])), r'one value per stage under each key, got lengths'),
         (dict(arch=dict(ARCH, depths=[2, 0, 2, 2])), r"arch\['depths'\]=\[2, 0, 2, 2\] must be at least 1"),
         (dict(arch=dict(ARCH, num_heads=[3, 2, 2, 4])), r'num_heads=3 must divide embed_dims=16'),
         (dict(window_size=0), r'window_size=0 must be at least 1'),
-        (dict(with_cp='ffn'), r"with_cp='ffn' is not one of True, False"),
         (dict(out_type='cls_token'), r"out_type='cls_token' needs global tokens.*use 'avg_featmap'"),
         (dict(attn_cfg=dict(num_global_tokens=1)), r"attn_cfg sets \['num_global_tokens'\], which arch decides"),
         (dict(attn_cfg=[None]), r'attn_cfg=\[None\] must be a dict, or have one entry per stage, 4'),

@@ -23,7 +23,7 @@ def build_layer(build):
     norm_cfg = dict(type='LN')
 
     def block(attn, is_global):
-        return L2ViTBlock(attn, args['dim'], is_global, 0.0, 0.0, norm_cfg, with_cp=False)
+        return L2ViTBlock(attn, is_global, embed_dims=args['dim'], norm_cfg=norm_cfg)
 
     if build['entry'] == 'CPE':
         return ConvPositionEncoding(args['dim'], args['k']), f'{LOCAL}cpe.0.'

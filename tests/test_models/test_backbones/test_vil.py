@@ -89,9 +89,9 @@ def test_output_norm_and_out_indices():
 
 def test_norm_eval():
     model = build(norm_eval=True)
-    model.stages[2].patch_embed.norm = nn.BatchNorm1d(16)
+    model.stages[2].embed.patch_embed.norm = nn.BatchNorm1d(16)
     model.train()
-    assert not model.stages[2].patch_embed.norm.training
+    assert not model.stages[2].embed.patch_embed.norm.training
     assert model.stages[2].training
 
 
@@ -105,7 +105,7 @@ def test_drop_path_grows_linearly():
 
 @pytest.mark.parametrize('neighbors', ['all', 'random'])
 def test_checkpointing_changes_nothing(neighbors):
-    """Not even with the random shift: the recomputed forward draws the same neighbours."""
+    """Not even with the random shift: the recomputed forward draws the same neighbors."""
     gradients = []
     for with_cp in (False, True, 'ffn'):
         torch.manual_seed(0)
@@ -134,9 +134,9 @@ def test_random_shift_in_training_only():
 
 def test_get_layer_depth():
     model = build()
-    assert model.get_layer_depth('backbone.stages.0.patch_embed.projection.weight', 'backbone.') == (0, 8)
+    assert model.get_layer_depth('backbone.stages.0.embed.patch_embed.projection.weight', 'backbone.') == (0, 8)
     assert model.get_layer_depth('stages.0.blocks.0.attn.qkv.weight') == (1, 8)
-    assert model.get_layer_depth('stages.1.global_tokens') == (1, 8)
+    assert model.get_layer_depth('stages.1.embed.global_tokens') == (1, 8)
     assert model.get_layer_depth('stages.1.blocks.1.ffn.layers.1.bias') == (3, 8)
     assert model.get_layer_depth('stages.3.blocks.0.norm1.weight') == (6, 8)
     assert model.get_layer_depth('norm.weight') == (7, 8)
@@ -159,7 +159,7 @@ def test_initialisation():
 
 def test_another_attention_plugs_in():
     """Of any origin, with no more than the common interface."""
-    from vil_mm.models.attentions.base_attention import BaseAttention
+    from vil_mm.models.attentions import BaseAttention
     from vil_mm.registry import MODELS
 
     @MODELS.register_module(force=True)
@@ -217,7 +217,7 @@ def test_loading_refuses_another_family():
     from mmpretrain.models import ConvNeXt, SwinTransformer
 
     for other in (SwinTransformer('tiny'), ConvNeXt('tiny')):
-        with pytest.raises(ValueError, match=r"does not hold 'stages.0.patch.*but such as \['.*another model family"):
+        with pytest.raises(ValueError, match=r"does not hold 'stages.0.embed.patch.*but \['.*another model family"):
             load_state_dict(model, other.state_dict(), strict=False)
     published = {'module.layer1.0.proj.weight': torch.zeros(1)}
     with pytest.raises(ValueError, match=r'convert it with tools/model_converters/vil2mm.py'):
@@ -296,7 +296,7 @@ def test_cropped_positions():
     small = image[..., :48]
     assert not torch.allclose(model(small)[0], interpolating(small)[0])
     # a row of chunks that sees neither the cut nor its positions is as in the whole image
-    position = model.stages[0].position_embed
+    position = model.stages[0].embed.position_embed
     tokens = torch.zeros(1, 1 + 16 * 12, 8)
     whole = position(torch.zeros(1, 1 + 256, 8), (16, 16))[:, 1:].unflatten(1, (16, 16))
     torch.testing.assert_close(position(tokens, (16, 12))[:, 1:].unflatten(1, (16, 12)), whole[:, :, :12])

@@ -29,7 +29,7 @@ SMALL = dict(
 
 def attentions(model):
     """The attentions of reduction cells and of blocks, by stage."""
-    return [(stage.reduction.attn, *(block.attn for block in stage.blocks)) for stage in model.stages]
+    return [(stage.embed.attn, *(block.attn for block in stage.blocks)) for stage in model.stages]
 
 
 def build(arch, **kwargs):
@@ -131,14 +131,14 @@ def test_other_attentions(type_):
 def test_norms_of_reduction_cells_have_their_own_eps():
     model = ViTAEv2(SMALL)
     for stage in model.stages:
-        assert stage.reduction.norm1.eps == stage.reduction.norm2.eps == 1e-5
+        assert stage.embed.norm1.eps == stage.embed.norm2.eps == 1e-5
         assert {block.norm1.eps for block in stage.blocks} == {block.norm2.eps for block in stage.blocks} == {1e-6}
 
 
 def test_dropout_is_in_blocks_alone():
     model = build('vsa-small', drop_rate=0.1)
     for stage in model.stages:
-        assert stage.reduction.attn.proj_drop.p == 0
+        assert stage.embed.attn.proj_drop.p == 0
         assert all(block.attn.proj_drop.p == 0.1 for block in stage.blocks)
 
 

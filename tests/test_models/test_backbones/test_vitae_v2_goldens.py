@@ -55,7 +55,7 @@ def test_normal_cell(dtype):
     dims, heads = given['dim'], given['num_heads']
     attention = VariedSizeWindowAttention(dims, heads, window_size=given['window_size'])
     norm_cfg = dict(type='LN', eps=1e-6)
-    cell = NormalCell(attention, dims, given['group'], given['cpe'], 0.0, 0.0, norm_cfg, with_cp=False).to(dtype)
+    cell = NormalCell(attention, given['group'], given['cpe'], embed_dims=dims, norm_cfg=norm_cfg).to(dtype)
     cell.load_state_dict(convert_cell(published, COMMON_NAMES, {}))
     check_with_gradient(case, expected, x, lambda x: cell.eval()(x, (10, 10)), dtype)
 

@@ -15,7 +15,6 @@ def publication(model: DWNet) -> DWNet:
     """Copy a model, with its blocks written as in the publication; same parameters, same outputs."""
     model = deepcopy(model)
     forwards = {
-        DWNetBlock: block,
         DepthwiseConv: nn.Conv2d.forward,
         PointwiseConv: nn.Conv2d.forward,
         DynamicDepthwiseConv: dynamic,
@@ -24,21 +23,26 @@ def publication(model: DWNet) -> DWNet:
     for module in model.modules():
         if type(module) in forwards:
             module.forward = MethodType(forwards[type(module)], module)
+        if type(module) is DWNetBlock:
+            module.mix_tokens, module._perceive = MethodType(mix_tokens, module), MethodType(perceive, module)
     return model
 
 
-def block(self: DWNetBlock, x: Tensor) -> Tensor:
+def mix_tokens(self: DWNetBlock, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
     """Convolve and norm maps in ``(N, C, H, W)``, keep tokens in ``(N, H, W, C)``, and copy between the two."""
-    tokens = x.permute(0, 2, 3, 1)
-    height, width = x.shape[2:]
-    x = tokens
+    tokens = x.unflatten(1, hw_shape)
     if self.pad_size_divisor is not None:
-        x = F.pad(x, (0, 0, 0, -width % self.pad_size_divisor, 0, -height % self.pad_size_divisor))
-    mixed = self.mixer(x.permute(0, 3, 1, 2).contiguous())
-    mixed = mixed[:, :, :height, :width].permute(0, 2, 3, 1).contiguous()
-    tokens = tokens + self.drop_path(mixed)
-    normed = self.bn(tokens.permute(0, 3, 1, 2).contiguous()).permute(0, 2, 3, 1).contiguous()
-    return self.ffn(normed, identity=tokens).permute(0, 3, 1, 2)
+        rows, columns = (-size % self.pad_size_divisor for size in hw_shape)
+        tokens = F.pad(tokens, (0, 0, 0, columns, 0, rows))
+    mixed = self.mixer(tokens.permute(0, 3, 1, 2).contiguous())
+    mixed = mixed[:, :, : hw_shape[0], : hw_shape[1]].permute(0, 2, 3, 1).contiguous()
+    return x + self.drop_path(mixed.flatten(1, 2))
+
+
+def perceive(self: DWNetBlock, x: Tensor) -> Tensor:
+    """Norm a map in ``(N, C, L, 1)``, with copies before and after."""
+    normed = self.norm2(x.mT[..., None].contiguous())[..., 0].mT.contiguous()
+    return self.ffn(normed, identity=x)
 
 
 def dynamic(self: DynamicDepthwiseConv, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def publication(model: nn.Module) -> nn.Module:
     """Copy a ViTAEv2 with varied-size windows, and have the copy compute as the publication does."""
     forwards = {
         VariedSizeWindowAttention: ('forward', attend),
-        NormalCell: ('_forward', transform),
+        NormalCell: ('mix_tokens', mix_tokens),
         ReductionCell: ('forward', reduce),
     }
     copied = deepcopy(model)
@@ -43,12 +43,11 @@ def encode_position(self: NormalCell | ReductionCell, featmap: Tensor) -> Tensor
     return featmap + F.conv2d(featmap, conv.weight, conv.bias, padding=conv.padding, groups=conv.groups)
 
 
-def transform(self: NormalCell, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+def mix_tokens(self: NormalCell, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
     context = to_tokens(encode_position(self, to_map(x, hw_shape)))
     parallel = self.drop_path(to_tokens(self.convs(to_map(x, hw_shape))))
     x = x + self.drop_path(self.attn(self.norm1(context), hw_shape))
-    x = x + parallel
-    return self.ffn(self.norm2(x), identity=x)
+    return x + parallel
 
 
 def reduce(self: ReductionCell, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -95,7 +94,7 @@ def attend(self: VariedSizeWindowAttention, x: Tensor, hw_shape: tuple[int, int]
         return part.permute(0, 3, 5, 1, 4, 6, 2).reshape(batch * rows * columns, heads, window**2, head_dims)
 
     scores = windows(q) @ windows(k).transpose(-2, -1) * (self.in_dims / heads) ** -0.5
-    scores = scores + self.relative_position_bias.of_all_queries((window, window))[None]
+    scores = scores + self.relative_position_bias.for_local((window, window), scores.dtype)
     out = scores.softmax(dim=-1) @ windows(v)
     out = out.reshape(batch, rows, columns, heads, window, window, head_dims).permute(0, 3, 6, 1, 4, 2, 5)
     out = out.reshape(batch, self.embed_dims, rows * window, columns * window)[:, :, :height, :width]
@@ -103,7 +102,7 @@ def attend(self: VariedSizeWindowAttention, x: Tensor, hw_shape: tuple[int, int]
 
 
 def coordinates(self: VariedSizeWindowAttention, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Fixed coordinates: of all pixels, and of a window's pixels from its centre; the model is for one size."""
+    """Fixed coordinates: of all pixels, and of a window's pixels from its center; the model is for one size."""
     window = self.window_size
     sizes = columns * window, rows * window
     x, y = (torch.linspace(-1, 1, size, dtype=like.dtype) for size in sizes)

@@ -1,23 +1,31 @@
-"""What all attentions share."""
+"""The base of all attentions."""
 
 from einops import rearrange
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..layers import ResizableModule
 
-class BaseAttention(BaseModule):
-    """Base of the attentions over ``G`` global tokens and a grid of ``h x w`` tokens.
+SETTING_TYPES = bool, int, float, str, tuple
 
-    A backbone gives every attention the arguments below, and what it has of
-    others that the attention names among its own: ViL the ``grid_size`` that it
-    is built for and ``relative_position_bias``, L2ViT and Swin ``window_size``.
+
+class BaseAttention(ResizableModule):
+    """Base of the attentions between ``G`` global tokens and a grid of ``h x w`` tokens.
+
+    A backbone gives every attention ``embed_dims``, ``num_heads``,
+    ``num_global_tokens``, ``grid_size`` and ``proj_drop``; some also give
+    ``window_size`` or ``in_dims``. An attention that does not use one of these
+    ignores it.
 
     Args:
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
         num_global_tokens (int): Global tokens, which come first. Defaults to 0.
-        in_dims (int, optional): Channels of the input, where they are not those
-            of the output. Defaults to None: ``embed_dims``.
+        grid_size (tuple[int, int], optional): Height and width of the grid that
+            the backbone is built for, in tokens. Defaults to None: unknown.
+        window_size (int, optional): Height and width of a window, in tokens.
+            Defaults to None: the attention has no windows.
+        in_dims (int, optional): Channels of the input. Defaults to None:
+            ``embed_dims``.
         qkv_bias (bool): Whether the projections of queries, keys and values
             have a bias. Defaults to True.
         attn_drop (float): Dropout rate of the attention weights. Defaults to 0.
@@ -25,9 +33,11 @@ class BaseAttention(BaseModule):
         init_cfg (dict, optional): As in mmengine. Defaults to None.
 
     Raises:
-        ValueError: If ``num_heads`` does not divide ``embed_dims``, or
-            ``num_global_tokens`` is negative.
+        ValueError: If an argument is out of its range.
     """
+
+    #: Whether the attention takes ``relative_position_bias`` (bool), which a backbone may give it.
+    has_relative_position_bias = False
 
     def __init__(
         self,
@@ -35,6 +45,8 @@ class BaseAttention(BaseModule):
         num_heads: int,
         *,
         num_global_tokens: int = 0,
+        grid_size: tuple[int, int] | None = None,
+        window_size: int | None = None,
         in_dims: int | None = None,
         qkv_bias: bool = True,
         attn_drop: float = 0.0,
@@ -46,17 +58,31 @@ class BaseAttention(BaseModule):
             raise ValueError(f'num_heads={num_heads} must divide embed_dims={embed_dims}')
         if num_global_tokens < 0:
             raise ValueError(f'num_global_tokens={num_global_tokens} must be at least 0')
+        if window_size is not None and window_size < 1:
+            raise ValueError(f'window_size={window_size} must be at least 1')
         self.embed_dims = embed_dims
         self.in_dims = in_dims or embed_dims
         self.num_heads = num_heads
         self.num_global_tokens = num_global_tokens
+        self.grid_size = None if grid_size is None else tuple(grid_size)
+        self.window_size = window_size
         self.attn_drop = attn_drop
         self.qkv = nn.Linear(self.in_dims, 3 * embed_dims, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
+    def extra_repr(self) -> str:
+        """List the settings."""
+        settings = {name: value for name, value in vars(self).items() if name != 'training' and name[0] != '_'}
+        return ', '.join(f'{name}={value!r}' for name, value in settings.items() if isinstance(value, SETTING_TYPES))
+
+    @property
+    def dropout_p(self) -> float:
+        """Dropout rate of the attention weights in the current mode."""
+        return self.attn_drop if self.training else 0.0
+
     def check_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> None:
-        """Check that ``x`` holds the tokens of ``hw_shape``.
+        """Check that ``x`` holds the global tokens and those of ``hw_shape``.
 
         Raises:
             ValueError: If it does not.
@@ -70,7 +96,7 @@ class BaseAttention(BaseModule):
             )
 
     def split_heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Split a product of queries, keys or values.
+        """Split projected tokens into parts, such as queries, keys and values, and each part into heads.
 
         Args:
             x (Tensor): ``(N, L, parts * embed_dims)``.

@@ -1,4 +1,4 @@
-"""Full self-attention."""
+"""Full attention."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,28 +10,27 @@ from .base_attention import BaseAttention, merge_heads
 
 @MODELS.register_module()
 class FullAttention(BaseAttention):
-    """Self-attention between all tokens, with a relative position bias or without.
+    """Self-attention between all tokens, with or without a relative position bias.
 
     Args:
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
         relative_position_bias (bool): Whether to add a bias by relative
             position. Defaults to False.
-        grid_size (tuple[int, int], optional): The grid that the bias is built
-            for. Defaults to None.
-        resize_bias (bool): Whether a grid of another size than ``grid_size``
-            gets a bias resampled from the built one. The publication has no
-            such thing: full attention with a bias runs on one size only.
-            Defaults to False.
-        skip_values (bool): Whether the values are added to the output: a
-            residual where ``in_dims`` is not ``embed_dims``. The products are
-            then scaled by the width of the input per head, as in T2T-ViT
-            (arXiv 2101.11986), and so in ViTAEv2. Defaults to False.
-        **kwargs: Of :class:`BaseAttention`.
+        resize_bias (bool): Whether the bias is resampled for grids of another
+            size than ``grid_size``. In the publication, full attention with a
+            bias runs on one size only. Defaults to False.
+        skip_values (bool): Whether the values are added to the output, as a
+            residual where ``in_dims`` differs from ``embed_dims``. The scores
+            are then scaled by the width of the input per head, as in T2T-ViT
+            (arXiv 2101.11986) and ViTAEv2. Defaults to False.
+        **kwargs: Arguments of :class:`BaseAttention`.
 
     Raises:
         ValueError: If ``relative_position_bias`` is set without ``grid_size``.
     """
+
+    has_relative_position_bias = True
 
     def __init__(
         self,
@@ -39,46 +38,39 @@ class FullAttention(BaseAttention):
         num_heads: int,
         *,
         relative_position_bias: bool = False,
-        grid_size: tuple[int, int] | None = None,
         resize_bias: bool = False,
         skip_values: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
-        self.grid_size = grid_size
         self.resize_bias = resize_bias
         self.skip_values = skip_values
         self.relative_position_bias = None
         if relative_position_bias:
-            if grid_size is None:
+            if self.grid_size is None:
                 raise ValueError('grid_size=None: relative_position_bias=True needs the grid that it is built for')
-            table_shape = (2 * grid_size[0] - 1, 2 * grid_size[1] - 1)
+            table_shape = (2 * self.grid_size[0] - 1, 2 * self.grid_size[1] - 1)
             self.relative_position_bias = RelativePositionBias(table_shape, num_heads, self.num_global_tokens)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Attend to all tokens; see :meth:`BaseAttention.forward`.
 
         Raises:
-            ValueError: If ``x`` does not hold ``G + h * w`` tokens, or
-                ``hw_shape`` is not the grid that the bias is built for.
+            ValueError: If ``x`` does not hold ``G + h * w`` tokens, or the bias
+                is built for another grid than ``hw_shape``.
         """
         self.check_tokens(x, hw_shape)
-        bias = None
-        if self.relative_position_bias is not None:
-            if tuple(hw_shape) != tuple(self.grid_size) and not self.resize_bias:
-                raise ValueError(
-                    f'hw_shape={tuple(hw_shape)}, but the relative position bias of this full attention is built for '
-                    f'a grid of {tuple(self.grid_size)}. To run on other sizes, use the sliding window in this stage '
-                    "(attn_cfg=dict(type='vil_mm.SlidingWindowAttention')), an absolute position "
-                    '(absolute_position=True), or a resampled bias (resize_bias=True in the attn_cfg of this stage); '
-                    'to run on one other size, set img_size.'
-                )
-            bias = self.relative_position_bias.of_all_queries(hw_shape)
+        if self.relative_position_bias is not None and tuple(hw_shape) != self.grid_size and not self.resize_bias:
+            raise ValueError(
+                f'hw_shape={tuple(hw_shape)}, but the relative position bias of this full attention is built for '
+                f'a grid of {self.grid_size}. To run on other sizes, use the sliding window in this stage '
+                "(attn_cfg=dict(type='vil_mm.SlidingWindowAttention')), an absolute position "
+                '(absolute_position=True), or a resampled bias (resize_bias=True in the attn_cfg of this stage); '
+                'to run on one other size, set img_size.'
+            )
         q, k, v = self.split_heads(self.qkv(x))
-        if bias is not None:
-            bias = bias.to(q.dtype)[None]  # PyTorch's fused attention takes four dimensions
+        bias = None if self.relative_position_bias is None else self.relative_position_bias.for_all(hw_shape, q.dtype)
         scale = (self.in_dims / self.num_heads) ** -0.5 if self.skip_values else None
-        drop = self.attn_drop if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=drop, scale=scale)
+        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=self.dropout_p, scale=scale)
         x = self.proj_drop(self.proj(merge_heads(x)))
         return x + merge_heads(v) if self.skip_values else x

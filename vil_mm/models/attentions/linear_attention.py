@@ -1,4 +1,4 @@
-"""Attention in linear time, without a softmax."""
+"""Linear attention."""
 
 import torch
 from torch import Tensor, nn
@@ -9,23 +9,24 @@ from .base_attention import BaseAttention, merge_heads
 
 @MODELS.register_module()
 class LinearAttention(BaseAttention):
-    """All tokens attend to all, in linear time: the weights are products of rectified queries and keys.
+    """All tokens attend to all tokens in linear time, with products of rectified queries and keys as weights.
 
-    A token's weights are divided by their sum, as a softmax's are, but never by
-    less than ``min_denominator``. Sums over tokens are taken in float32 at
-    least, also under autocast.
+    A token's weights are divided by their sum, as in a softmax, or by
+    ``min_denominator`` if the sum is smaller. Sums over tokens are at least in
+    float32, also under autocast.
 
-    Source: The Linear Attention Resurrection in Vision Transformer. As
-    published, no gradient flows through a denominator that is clamped, and
-    queries and keys are not scaled: a learned ``temperature`` of each head,
-    ``d ** -0.5`` at first, scales the output instead.
+    As published, no gradient flows through a clamped denominator, and queries
+    and keys are not scaled: a learned ``temperature`` per head, initially
+    ``d ** -0.5``, scales the output instead.
+
+    Source: The Linear Attention Resurrection in Vision Transformer.
 
     Args:
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
-        min_denominator (float): Lower bound of the sums of weights, positive.
+        min_denominator (float): Lower bound of the sums of weights; positive.
             Defaults to 100.
-        **kwargs: Of :class:`BaseAttention`; ``attn_drop`` must be 0.
+        **kwargs: Arguments of :class:`BaseAttention`; ``attn_drop`` must be 0.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -47,7 +48,7 @@ class LinearAttention(BaseAttention):
         with torch.autocast(x.device.type, enabled=False):
             dtype = torch.promote_types(qkv.dtype, torch.float32)
             qk, v = qkv.to(dtype).split([2 * self.embed_dims, self.embed_dims], dim=-1)
-            # both stand in two products, and each product would copy what is not contiguous
+            # Both are used in two products, each of which would copy a tensor that is not contiguous.
             q, k = (part.contiguous() for part in self.split_heads(qk.relu()))
             (v,) = self.split_heads(v)
             denominator = (q @ k.sum(dim=-2).unsqueeze(-1)).clamp(min=self.min_denominator)

@@ -1,4 +1,4 @@
-"""Linformer's attention: keys and values projected to a fixed number."""
+"""Linformer: attention to a fixed number of learned mixtures of tokens."""
 
 import math
 
@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import skip_other_shapes
 from .base_attention import BaseAttention, merge_heads
 
 
@@ -15,9 +14,9 @@ from .base_attention import BaseAttention, merge_heads
 class LinformerAttention(BaseAttention):
     """All tokens attend to ``num_features`` learned mixtures of the tokens.
 
-    The mixtures are one matrix over all tokens, global ones included, that all
-    heads share. So this attention knows the grid that it is built for alone.
-    It has no relative position bias.
+    All heads share one matrix that mixes all tokens, global ones included, so
+    this attention runs only on the grid that it is built for. It has no
+    relative position bias.
 
     Source: Linformer: Self-Attention with Linear Complexity (arXiv
     2006.04768), as in Multi-Scale Vision Longformer (arXiv 2103.15358).
@@ -25,11 +24,10 @@ class LinformerAttention(BaseAttention):
     Args:
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
-        grid_size (tuple[int, int]): Height and width of the grid, in tokens.
-        num_features (int): Mixtures that are attended to. Defaults to 256.
-        share_kv (bool): Whether keys and values are mixed alike. Defaults to
-            True.
-        **kwargs: Of :class:`BaseAttention`.
+        num_features (int): Number of mixtures. Defaults to 256.
+        share_kv (bool): Whether keys and values are mixed by the same matrix.
+            Defaults to True.
+        **kwargs: Arguments of :class:`BaseAttention`; ``grid_size`` is needed.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -40,7 +38,6 @@ class LinformerAttention(BaseAttention):
         embed_dims: int,
         num_heads: int,
         *,
-        grid_size: tuple[int, int],
         num_features: int = 256,
         share_kv: bool = True,
         **kwargs,
@@ -48,8 +45,11 @@ class LinformerAttention(BaseAttention):
         super().__init__(embed_dims, num_heads, **kwargs)
         if num_features < 1:
             raise ValueError(f'num_features={num_features} must be at least 1')
-        self.grid_size = tuple(grid_size)
-        num_tokens = self.num_global_tokens + math.prod(grid_size)
+        if self.grid_size is None:
+            raise ValueError('grid_size=None: Linformer attention needs the grid that it is built for')
+        self.num_features = num_features
+        self.share_kv = share_kv
+        num_tokens = self.num_global_tokens + math.prod(self.grid_size)
         self.proj_k = nn.Parameter(torch.zeros(num_tokens, num_features))
         self.proj_v = None if share_kv else nn.Parameter(torch.zeros(num_tokens, num_features))
         self._init_mixtures()
@@ -60,7 +60,7 @@ class LinformerAttention(BaseAttention):
                 nn.init.uniform_(mixture, -(mixture.shape[1] ** -0.5), mixture.shape[1] ** -0.5)
 
     def init_weights(self) -> None:
-        """Mixtures: uniform within ``1 / sqrt(num_features)``."""
+        """Initialize the mixtures uniformly within ``1 / sqrt(num_features)``."""
         super().init_weights()
         self._init_mixtures()
 
@@ -68,8 +68,8 @@ class LinformerAttention(BaseAttention):
         """Attend to the mixtures; see :meth:`BaseAttention.forward`.
 
         Raises:
-            ValueError: If ``x`` does not hold ``G + h * w`` tokens, or
-                ``hw_shape`` is not the grid that this attention is built for.
+            ValueError: If ``x`` does not hold ``G + h * w`` tokens, or this
+                attention is built for another grid than ``hw_shape``.
         """
         self.check_tokens(x, hw_shape)
         if tuple(hw_shape) != self.grid_size:
@@ -81,9 +81,5 @@ class LinformerAttention(BaseAttention):
         q, k, v = self.split_heads(self.qkv(x))
         k = self.proj_k.to(k.dtype).T @ k
         v = (self.proj_k if self.proj_v is None else self.proj_v).to(v.dtype).T @ v
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout_p)
         return self.proj_drop(self.proj(merge_heads(x)))
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        skip_other_shapes(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,22 +1,21 @@
-"""Performer's attention: the softmax by random features."""
+"""Performer: softmax attention approximated by random features."""
 
 import torch
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import skip_other_shapes
 from .base_attention import BaseAttention, merge_heads
 
-# Added to all features, so that none vanishes; of the publication.
+#: Added to all features so that none vanishes, as published.
 EPSILON = 1e-4
 
 
 def draw_projection(num_features: int, width: int) -> Tensor:
-    """Draw random directions: orthogonal within blocks, as long as Gaussian vectors.
+    """Draw random directions, orthogonal within blocks and distributed in length like Gaussian vectors.
 
     Args:
-        num_features (int): Directions.
-        width (int): Their dimension, and the size of a block.
+        num_features (int): Number of directions.
+        width (int): Dimension of a direction, and size of a block.
 
     Returns:
         Tensor: ``(num_features, width)``, float32, from PyTorch's CPU generator.
@@ -29,11 +28,11 @@ def draw_projection(num_features: int, width: int) -> Tensor:
 
 @MODELS.register_module()
 class PerformerAttention(BaseAttention):
-    """All tokens attend to all, in linear time: positive orthogonal random features stand for the softmax.
+    """All tokens attend to all tokens in linear time: positive orthogonal random features approximate the softmax.
 
-    The directions are a buffer, saved with the weights. ``PerformerRedrawHook``
-    draws them anew in training. There is no relative position bias. Features
-    are computed in float32 at least, also under autocast.
+    The directions are a buffer, saved with the weights; ``PerformerRedrawHook``
+    redraws them in training. Features are computed at least in float32, also
+    under autocast. There is no relative position bias.
 
     Source: Rethinking Attention with Performers (arXiv 2009.14794), as in
     Multi-Scale Vision Longformer (arXiv 2103.15358).
@@ -41,13 +40,12 @@ class PerformerAttention(BaseAttention):
     Args:
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
-        num_features (int): Random features. Defaults to 256.
-        stabilizer (str): Over what the keys' exponents are bounded by their
-            maximum. ``'batch'``: over the whole batch, as published, so that
-            an image's output depends, through the features' epsilon, on the
-            images beside it. ``'image'``: over each head of each image.
-            Defaults to ``'batch'``.
-        **kwargs: Of :class:`BaseAttention`; ``attn_drop`` must be 0.
+        num_features (int): Number of random features. Defaults to 256.
+        stabilizer (str): Which maximum is subtracted from the exponents of the
+            keys. ``'batch'``: that of the whole batch, as published, so that an
+            image's output depends slightly on the other images. ``'image'``:
+            that of each head of each image. Defaults to ``'batch'``.
+        **kwargs: Arguments of :class:`BaseAttention`; ``attn_drop`` must be 0.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -63,11 +61,12 @@ class PerformerAttention(BaseAttention):
             raise ValueError(f"stabilizer={stabilizer!r} is not one of 'batch', 'image'")
         if self.attn_drop:
             raise ValueError(f'attn_drop={self.attn_drop} must be 0: there are no attention weights to drop')
+        self.num_features = num_features
         self.stabilizer = stabilizer
         self.register_buffer('projection_matrix', draw_projection(num_features, embed_dims // num_heads))
 
     def redraw(self) -> None:
-        """Draw the directions anew."""
+        """Redraw the directions."""
         self.projection_matrix.copy_(draw_projection(*self.projection_matrix.shape))
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -83,14 +82,10 @@ class PerformerAttention(BaseAttention):
         return self.proj_drop(self.proj(merge_heads(attended.to(v.dtype))))
 
     def _features(self, x: Tensor, dim: int | tuple[int, int] | None) -> Tensor:
-        """Features ``(N, heads, L, num_features)`` of queries or keys, their exponents bounded over ``dim``."""
+        """Compute features ``(N, heads, L, num_features)``, after subtracting the exponents' maximum over ``dim``."""
         projection = self.projection_matrix.to(x.dtype)
         x = x * x.shape[-1] ** -0.25
         exponent = x @ projection.T
         largest = exponent.amax() if dim is None else exponent.amax(dim, keepdim=True)
         norm = x.square().sum(dim=-1, keepdim=True) / 2
         return (torch.exp(exponent - norm - largest) + EPSILON) * len(projection) ** -0.5
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        skip_other_shapes(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Vision Longformer's attention: a sliding window and global tokens."""
+"""Sliding-window attention with global tokens, as in Vision Longformer."""
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from .base_attention import BaseAttention, merge_heads
 
 @MODELS.register_module()
 class SlidingWindowAttention(BaseAttention):
-    """Grid tokens attend to a window and to the global tokens, global tokens to all.
+    """Grid tokens attend to a sliding window and to the global tokens, global tokens to all.
 
     Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
@@ -23,29 +23,30 @@ class SlidingWindowAttention(BaseAttention):
         window_size (int): Height and width of a chunk, in tokens; a token
             attends to the 3x3 chunks around its own. Defaults to 7.
         mask (str): ``'block'``, ``'exact'``, ``'cyclic'`` or ``'torus'``, see
-            :func:`vil_mm.ops.sliding_window_attention`. ``'cyclic'`` lets
-            zero padding take part on maps that are no multiple of the window,
-            as its published code does; with ``'torus'`` it never does.
-            Defaults to ``'block'``.
+            :func:`vil_mm.ops.sliding_window_attention`. On maps that chunks do
+            not fill, ``'cyclic'`` lets zero padding take part, as the published
+            code does, and ``'torus'`` does not. Defaults to ``'block'``.
         neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
-            :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``: in
-            training, one of the eight neighbours is drawn in each forward, in
-            evaluation all count (the random shift). It is drawn
-            from PyTorch's CPU generator, so that activation checkpointing and
-            equally seeded processes draw the same. Defaults to ``'all'``.
-        share_global_proj (bool): Whether the global tokens' queries, and the
-            keys and values they see, come from the projections of the grid
-            tokens; otherwise from their own. Defaults to True.
-        only_global (bool): Whether grid tokens attend to the global tokens
-            alone (the publication's "global memory"). As published, they then
-            get no bias. Defaults to False.
+            :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``, the
+            random shift: each training forward draws one of the eight
+            neighbors, and evaluation uses all. PyTorch's CPU generator draws
+            it, so that recomputation and equally seeded processes draw the same
+            one. Defaults to ``'all'``.
+        share_global_proj (bool): Whether the global tokens use the grid tokens'
+            projections for their queries and for the keys and values they
+            attend to, instead of their own projections. Defaults to True.
+        only_global (bool): Whether grid tokens attend only to the global tokens
+            (the publication's "global memory"), without a bias, as published.
+            Defaults to False.
         relative_position_bias (bool): Whether to add a bias by relative
             position. Defaults to False.
-        **kwargs: Of :class:`BaseAttention`; ``attn_drop`` must be 0.
+        **kwargs: Arguments of :class:`BaseAttention`; ``attn_drop`` must be 0.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
+
+    has_relative_position_bias = True
 
     def __init__(
         self,
@@ -61,17 +62,15 @@ class SlidingWindowAttention(BaseAttention):
         qkv_bias: bool = True,
         **kwargs,
     ) -> None:
-        super().__init__(embed_dims, num_heads, qkv_bias=qkv_bias, **kwargs)
-        if window_size < 1:
-            raise ValueError(f'window_size={window_size} must be at least 1')
+        super().__init__(embed_dims, num_heads, window_size=window_size, qkv_bias=qkv_bias, **kwargs)
         check_mask_and_neighbors(mask, neighbors, (*NEIGHBORS, 'random'))
         if self.attn_drop:
-            raise ValueError(f'attn_drop={self.attn_drop} must be 0: the sliding window has no dropout of its weights')
+            raise ValueError(f'attn_drop={self.attn_drop} must be 0: the sliding window has no dropout of attention weights')
         if only_global and not self.num_global_tokens:
-            raise ValueError('only_global=True needs global tokens, num_global_tokens=0 must be at least 1')
-        self.window_size = window_size
+            raise ValueError('only_global=True needs global tokens: num_global_tokens=0 must be at least 1')
         self.mask = mask
         self.neighbors = neighbors
+        self.share_global_proj = share_global_proj
         self.only_global = only_global
         self.q_global = self.kv_global = self.proj_global = None
         if self.num_global_tokens and not share_global_proj:
@@ -102,22 +101,18 @@ class SlidingWindowAttention(BaseAttention):
         return self.proj_drop(torch.cat([own, self.proj(local)], dim=1))
 
     def _attend_global(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Output of the global queries, ``(N, heads, G, d)``."""
-        bias = None
-        if self.relative_position_bias is not None:
-            bias = self.relative_position_bias.of_global_queries(k.shape[2] - self.num_global_tokens).to(q.dtype)[None]
+        """Attend from the global tokens; returns ``(N, heads, G, d)``."""
+        bias = self.relative_position_bias
+        if bias is not None:
+            bias = bias.for_global(k.shape[2] - self.num_global_tokens, q.dtype)
         return F.scaled_dot_product_attention(q, k, v, bias)
 
     def _attend_local(self, q: Tensor, k: Tensor, v: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Output of the grid's queries, ``(N, heads, h * w, d)``."""
+        """Attend from the grid tokens; returns ``(N, heads, h * w, d)``."""
         num_global = self.num_global_tokens
         if self.only_global:
             return F.scaled_dot_product_attention(q, k[:, :, :num_global], v[:, :, :num_global])
-        bias_table = global_bias = None
-        if self.relative_position_bias is not None:
-            bias_table = self.relative_position_bias.table.flatten(0, 1)
-            if num_global:
-                global_bias = self.relative_position_bias.global_local[1]
+        bias = self.relative_position_bias
         return sliding_window_attention(
             q,
             k,
@@ -125,8 +120,8 @@ class SlidingWindowAttention(BaseAttention):
             hw_shape,
             self.window_size,
             num_global_tokens=num_global,
-            bias_table=bias_table,
-            global_bias=global_bias,
+            bias_table=None if bias is None else bias.flat_table,
+            global_bias=None if bias is None else bias.to_global,
             mask=self.mask,
             neighbors=self._draw_neighbors(),
         )

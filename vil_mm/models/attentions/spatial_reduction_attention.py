@@ -1,4 +1,4 @@
-"""Spatial-reduction attention: keys and values from a coarser map."""
+"""Spatial-reduction attention."""
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,10 @@ from .base_attention import BaseAttention, merge_heads
 class SpatialReductionAttention(BaseAttention):
     """All tokens attend to the global tokens and to a map reduced by a strided convolution.
 
-    The reduced map is normed per image and channel, over its places. Rows and
-    columns that do not fill a patch of the convolution are left out, as
-    published; a map smaller than a patch is zero-padded to one. A map that is
-    reduced to one place is normed to zeros, where the published code stops.
+    The reduced map is normalized per image and channel. As published, rows and
+    columns that do not fill a patch of the convolution are dropped. A map
+    smaller than a patch is zero-padded to one patch. A map that is reduced to a
+    single token is normalized to zeros, for which the published code stops.
     There is no relative position bias.
 
     Source: Pyramid Vision Transformer (arXiv 2102.12122), as in Multi-Scale
@@ -27,7 +27,7 @@ class SpatialReductionAttention(BaseAttention):
         num_heads (int): Heads, a divisor of ``embed_dims``.
         reduction_ratio (int): Patch size and stride of the convolution, in
             tokens. Defaults to 2.
-        **kwargs: Of :class:`BaseAttention`.
+        **kwargs: Arguments of :class:`BaseAttention`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -39,6 +39,7 @@ class SpatialReductionAttention(BaseAttention):
             raise ValueError(f'reduction_ratio={reduction_ratio} must be at least 1')
         self.reduction_ratio = reduction_ratio
         self.reduction = nn.Conv2d(embed_dims, embed_dims, reduction_ratio, reduction_ratio, bias=False)
+        self.reduction.register_load_state_dict_pre_hook(skip_other_shapes)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Attend to the global tokens and the reduced map; see :meth:`BaseAttention.forward`."""
@@ -47,19 +48,15 @@ class SpatialReductionAttention(BaseAttention):
         q_bias, kv_bias = (None, None) if self.qkv.bias is None else self.qkv.bias.tensor_split([self.embed_dims])
         (q,) = self.split_heads(F.linear(x, q_weight, q_bias))
         k, v = self.split_heads(F.linear(self._reduce(x, hw_shape), kv_weight, kv_bias))
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout_p)
         return self.proj_drop(self.proj(merge_heads(x)))
 
     def _reduce(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Tokens that are attended to, ``(N, G + places, C)``."""
+        """Make the tokens to attend to: ``G`` global ones, then those of the reduced map, ``(N, G + L, C)``."""
         ratio = self.reduction_ratio
         featmap = x[:, self.num_global_tokens :].mT.unflatten(2, hw_shape)
         featmap = F.pad(featmap, (0, max(0, ratio - hw_shape[1]), 0, max(0, ratio - hw_shape[0])))
         reduced = self.reduction(featmap).flatten(2)
-        # an instance norm, which does not refuse a single place
+        # an instance norm that takes a single token too
         reduced = F.layer_norm(reduced, reduced.shape[2:], eps=1e-5).mT
         return torch.cat([x[:, : self.num_global_tokens], reduced.to(x.dtype)], dim=1)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        skip_other_shapes(self.reduction, state_dict, f'{prefix}reduction.')
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

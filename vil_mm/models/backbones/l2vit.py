@@ -2,42 +2,55 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, DepthwiseConv, build_token_norm, pad_to_multiple, to_tokens
-from .arch import arch_settings
-from .attn_cfg import complete_attn_cfg, merge_attn_cfg
-from .base_backbone import BaseBackbone
-from .base_block import BaseBlock, build_ffn
+from ..base import (
+    AttentionBlock,
+    BaseBackbone,
+    Stage,
+    arch_settings,
+    build_attention,
+    drop_path_rates,
+    grid_sizes,
+    merge_attn_cfg,
+)
+from ..layers import (
+    BaseEmbedding,
+    ConvPositionEncoding,
+    DepthwiseConv,
+    build_token_norm,
+    pad_to_multiple,
+    to_map,
+    to_tokens,
+)
 
-STEM_STRIDE = 4
+#: Strides of the first stage's embedding, and of the later ones.
+STEM_STRIDE, STRIDE = 4, 2
 LOCAL_ATTENTION = 'vil_mm.WindowAttention'
 GLOBAL_ATTENTION = 'vil_mm.LinearAttention'
 
 
 def on_map(module: nn.Module, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
     """Apply a module of feature maps to tokens."""
-    return to_tokens(module(x.mT.unflatten(2, hw_shape)))
+    return to_tokens(module(to_map(x, hw_shape)))
 
 
-class L2ViTStem(BaseModule):
-    """Two convolutions of stride 2, with batch norms, then a norm.
+class L2ViTStem(BaseEmbedding):
+    """Two convolutions of stride 2 with batch norms, then a norm.
 
     Args:
-        in_channels (int): Channels of the image.
+        in_channels (int): Channels of the images.
         embed_dims (int): Channels of the tokens.
-        norm_cfg (dict): Config of the last norm. The others are batch norms,
-            whatever it says, as published.
+        norm_cfg (dict): Config of the last norm. As published, the others are
+            batch norms whatever it says.
     """
 
     def __init__(self, in_channels: int, embed_dims: int, norm_cfg: dict) -> None:
-        super().__init__()
+        super().__init__(embed_dims, STEM_STRIDE)
         self.convs = nn.Sequential(
             nn.Conv2d(in_channels, embed_dims // 2, 3, stride=2, padding=1),
             nn.BatchNorm2d(embed_dims // 2),
@@ -48,34 +61,34 @@ class L2ViTStem(BaseModule):
         self.norm = build_token_norm(norm_cfg, embed_dims)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Cut images, zero-padded to multiples of 4, into tokens ``(N, h * w, C)`` of a grid ``(h, w)``."""
-        x = self.convs(pad_to_multiple(x, STEM_STRIDE).contiguous(memory_format=torch.channels_last))
+        """Embed images, zero-padded below and on the right to multiples of 4; see :class:`BaseEmbedding`."""
+        x = self.convs(pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last))
         return self.norm(to_tokens(x)), tuple(x.shape[2:])
 
 
-class L2ViTDownsample(BaseModule):
+class L2ViTDownsample(BaseEmbedding):
     """A norm, then a convolution that halves the map.
 
     Args:
-        in_dims (int): Channels before.
-        embed_dims (int): Channels after.
+        in_dims (int): Channels of the map.
+        embed_dims (int): Channels of the tokens.
         norm_cfg (dict): Config of the norm.
     """
 
     def __init__(self, in_dims: int, embed_dims: int, norm_cfg: dict) -> None:
-        super().__init__()
+        super().__init__(embed_dims, STRIDE)
         self.norm = build_token_norm(norm_cfg, in_dims)
         self.projection = nn.Conv2d(in_dims, embed_dims, 2, stride=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turn a map, zero-padded to even sides after the norm, into tokens ``(N, h * w, C)`` of a grid ``(h, w)``."""
-        x = self.norm(to_tokens(x)).mT.unflatten(2, x.shape[2:])
-        x = self.projection(pad_to_multiple(x, 2))
+        """Embed a map, zero-padded below and on the right after the norm; see :class:`BaseEmbedding`."""
+        x = to_map(self.norm(to_tokens(x)), x.shape[2:])
+        x = self.projection(pad_to_multiple(x, self.stride))
         return to_tokens(x), tuple(x.shape[2:])
 
 
 class LocalConcentration(BaseModule):
-    """Two depth-wise convolutions, which sharpen what linear attention spreads (the publication's LCM).
+    """Two depthwise convolutions, which sharpen what linear attention spreads (the publication's LCM).
 
     As published, the batch norm follows the activation.
 
@@ -85,7 +98,7 @@ class LocalConcentration(BaseModule):
 
     def __init__(self, embed_dims: int) -> None:
         super().__init__()
-        # first, as ``mmcv.cnn.fuse_conv_bn`` takes a batch norm for that of the convolution before it
+        # Comes first because ``mmcv.cnn.fuse_conv_bn`` merges a batch norm into the convolution before it.
         self.norm = nn.BatchNorm2d(embed_dims)
         self.conv1 = DepthwiseConv(embed_dims, 7)
         self.conv2 = DepthwiseConv(embed_dims, 7)
@@ -95,128 +108,73 @@ class LocalConcentration(BaseModule):
         return self.conv2(self.norm(F.gelu(self.conv1(x))))
 
 
-class L2ViTBlock(BaseBlock):
-    """Attention, and a multi-layer perceptron, each pre-norm and residual; of one of two kinds.
+class L2ViTBlock(AttentionBlock):
+    """An attention block with convolutions before the attention and before the perceptron.
 
-    A local block has a position encoding before the attention and one before
-    the perceptron. A global block has one, and between attention and perceptron
-    a local concentration.
+    A local block has a position encoding before the attention and another
+    before the perceptron. A global block has one before the attention, and a
+    local concentration between attention and perceptron.
 
     Args:
-        attn (nn.Module): The attention, with the interface of ``BaseAttention``.
-        embed_dims (int): Channels.
+        attn (BaseAttention): The attention.
         is_global (bool): Whether it is a global block.
-        drop_rate (float): Dropout rate in the perceptron.
-        drop_path_rate (float): Stochastic depth rate of the residual branches,
-            which are dropped independently.
+        embed_dims (int): Channels.
         norm_cfg (dict): Config of the norms.
-        with_cp (bool): Whether the block is recomputed in the backward pass.
+        **kwargs: Arguments of :class:`AttentionBlock`.
     """
 
-    def __init__(
-        self,
-        attn: nn.Module,
-        embed_dims: int,
-        is_global: bool,
-        drop_rate: float,
-        drop_path_rate: float,
-        norm_cfg: dict,
-        with_cp: bool,
-    ) -> None:
-        super().__init__(with_cp)
+    def __init__(self, attn: nn.Module, is_global: bool, *, embed_dims: int, norm_cfg: dict, **kwargs) -> None:
+        super().__init__(attn, embed_dims=embed_dims, norm_cfg=norm_cfg, **kwargs)
         self.position_encodings = ModuleList(ConvPositionEncoding(embed_dims) for _ in range(1 if is_global else 2))
-        self.norm1 = build_token_norm(norm_cfg, embed_dims)
-        self.attn = attn
-        self.drop_path = DropPath(drop_path_rate)
         self.local_concentration = None
         if is_global:
             self.norm3 = build_token_norm(norm_cfg, embed_dims)
             self.local_concentration = LocalConcentration(embed_dims)
-        self.norm2 = build_token_norm(norm_cfg, embed_dims)
-        self.ffn = build_ffn(embed_dims, drop_rate, drop_path_rate)
 
-    def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Transform tokens ``(N, h * w, C)``, keeping their shape."""
+    def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend and convolve; see :meth:`BaseBlock.mix_tokens`."""
         x = on_map(self.position_encodings[0], x, hw_shape)
-        x = x + self.drop_path(self.attn(self.norm1(x), hw_shape))
+        x = x + self.attend(x, hw_shape)
         if self.local_concentration is None:
-            x = on_map(self.position_encodings[1], x, hw_shape)
-        else:
-            x = x + self.drop_path(on_map(self.local_concentration, self.norm3(x), hw_shape))
-        return self.ffn(self.norm2(x), identity=x)
-
-
-class L2ViTStage(BaseModule):
-    """The stem or a downsampling, then blocks.
-
-    Args:
-        downsample (L2ViTStem | L2ViTDownsample): Cuts a feature map into tokens.
-        blocks (Sequence[L2ViTBlock]): The blocks.
-    """
-
-    def __init__(self, downsample: L2ViTStem | L2ViTDownsample, blocks: Sequence[L2ViTBlock]) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = ModuleList(blocks)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turn a feature map ``(N, C, H, W)`` into tokens ``(N, h * w, C')`` of a grid ``(h, w)``, rounded up."""
-        x, hw_shape = self.downsample(x)
-        for block in self.blocks:
-            x = block(x, hw_shape)
-        return x, hw_shape
+            return on_map(self.position_encodings[1], x, hw_shape)
+        return x + self.drop_path(on_map(self.local_concentration, self.norm3(x), hw_shape))
 
 
 @MODELS.register_module()
 class L2ViT(BaseBackbone):
     """L2ViT: a backbone for classification, detection and segmentation.
 
-    Blocks alternate: attention within windows, then linear attention between
-    all tokens. Images may have any size: maps are zero-padded below and on the
-    right. There are no position parameters, so weights fit all sizes.
+    Blocks alternate between attention within windows and linear attention
+    between all tokens. Images may have any size: maps are zero-padded below and
+    on the right. There are no position parameters, so weights fit all sizes.
 
-    Source: The Linear Attention Resurrection in Vision Transformer. The
-    published classifier for 384 pixels has ``window_size=12``, all others 7. The
-    published detectors take a ``window_size`` but never use it: theirs is
-    always 7, so load their files with that.
+    The published classifier for 384 pixels has ``window_size=12``, all others
+    7. The published detectors take a ``window_size`` but never use it: load
+    their files with 7.
+
+    Source: The Linear Attention Resurrection in Vision Transformer.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, or a dict with
-            one value per stage under the keys ``embed_dims``, ``depths`` and
+        arch (str | dict): A name in ``L2ViT.arch_zoo``, or a dict with one
+            value per stage under the keys ``embed_dims``, ``depths`` and
             ``num_heads``. Defaults to ``'tiny'``.
         window_size (int): Height and width of a window, in tokens, of local
             attentions that have one. Defaults to 7.
-        in_channels (int): Channels of the image. Defaults to 3.
-        attn_cfg (dict | Sequence[dict | None], optional): Changes to the local
-            attentions, those of every stage's first, third, ... block. A dict
-            with ``type`` replaces them all; a dict without changes their
-            settings. A sequence has one entry per stage. Defaults to None.
-        global_attn_cfg (dict | Sequence[dict | None], optional): The same for
-            the linear attentions of the other blocks. Defaults to None.
-        drop_rate (float): Dropout rate after the attentions and in the
-            perceptrons. Defaults to 0.
-        drop_path_rate (float): Stochastic depth rate of the last block; it
-            grows linearly from 0 at the first. Defaults to 0.1.
-        out_indices (Sequence[int], optional): Stages whose output is returned.
-            Defaults to None: all.
-        out_type (str): What is returned of a stage. ``'featmap'``: the map
-            ``(N, C, h, w)``; ``'avg_featmap'``: the mean of all tokens,
-            ``(N, C)``. Defaults to ``'featmap'``.
-        output_norm (str, optional): ``'last'``: the output of the last stage is
-            normed, as in the published classifiers; ``'each'``: every output
-            has a norm of its own, as in the published detectors; None: none is.
-            Defaults to ``'last'``.
-        frozen_stages (int): Stages up to this index are frozen, with the norms
-            of their outputs. Defaults to -1: none.
-        norm_eval (bool): Whether batch norms stay in evaluation mode.
-            Defaults to False.
-        with_cp (bool): Whether blocks are recomputed in the backward pass, to
-            save memory. Defaults to False.
-        norm_cfg (dict): Config of the norms, but for the batch norms of the
-            stem and of the local concentrations. Defaults to layer norm.
-        init_cfg (dict | list[dict], optional): As in mmengine. Defaults to
+        global_attn_cfg (dict | Sequence[dict | None], optional): Changes to the
+            linear attentions, those of the second, fourth, ... block of each
+            stage, in the form of ``attn_cfg``. Defaults to None.
+        img_size, in_channels, attn_cfg, drop_rate, with_cp: See
+            :class:`BaseBackbone`. ``attn_cfg`` changes the local attentions,
+            those of the first, third, ... block of each stage.
+        drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.1.
+        norm_cfg (dict): Config of the norms, except for the batch norms of the
+            stem and of the local concentrations. Defaults to layer norm with
+            ``eps=1e-5``.
+        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
             truncated normal weights and zero biases of linear layers and
-            convolutions, as the published classifiers.
+            convolutions, as in the published classifiers.
+        **kwargs: Arguments of :class:`BaseBackbone`. The published classifiers
+            have ``output_norm='last'``, the published detectors ``'each'``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -234,69 +192,59 @@ class L2ViT(BaseBackbone):
         'small': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
         'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
     }
-    entry = 'stages.0.downsample.convs.0.weight'
+    entries = ('stages.0.embed.convs.0.weight',)
     published_entry = 'downsample_layers.0.'
     converter = 'tools/model_converters/l2vit2mm.py'
 
     def __init__(
         self,
         arch: str | dict = 'tiny',
+        *,
         window_size: int = 7,
+        img_size: int | tuple[int, int] = 224,
         in_channels: int = 3,
         attn_cfg: dict | Sequence[dict | None] | None = None,
         global_attn_cfg: dict | Sequence[dict | None] | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        out_indices: Sequence[int] | None = None,
-        out_type: str = 'featmap',
-        output_norm: str | None = 'last',
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         norm_cfg: dict = dict(type='LN', eps=1e-5),
-        init_cfg: dict | list[dict] | None = (
+        init_cfg: dict | Sequence[dict] | None = (
             dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=0.02, bias=0.0),
             dict(type='Constant', layer=['LayerNorm', 'BatchNorm2d'], val=1.0, bias=0.0),
         ),
+        **kwargs,
     ) -> None:
         settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
-        depths, num_stages = settings['depths'], len(settings['depths'])
-        super().__init__(
-            depths, [0] * num_stages, out_indices, out_type, output_norm, frozen_stages, norm_eval, init_cfg
-        )
-        kinds = [
+        num_stages = len(settings['depths'])
+        attn_cfgs = [
             merge_attn_cfg([dict(type=own_type)] * num_stages, changes, own_type)
             for own_type, changes in ((LOCAL_ATTENTION, attn_cfg), (GLOBAL_ATTENTION, global_attn_cfg))
         ]
-        drop_path_rates = iter(np.linspace(0, drop_path_rate, sum(depths)).tolist())
-        self.stages = ModuleList()
-        for i, (embed_dims, num_heads) in enumerate(zip(settings['embed_dims'], settings['num_heads'])):
-            attns = [
-                complete_attn_cfg(
-                    attn_cfgs[i],
-                    decided=dict(embed_dims=embed_dims, num_heads=num_heads, num_global_tokens=0),
-                    defaults=dict(proj_drop=drop_rate),
-                    offered=dict(window_size=window_size),
+        rates = drop_path_rates(drop_path_rate, settings['depths'])
+        grids = grid_sizes(img_size, [STEM_STRIDE] + [STRIDE] * (num_stages - 1))
+        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages = []
+        for i, embed_dims in enumerate(settings['embed_dims']):
+            blocks = [
+                L2ViTBlock(
+                    build_attention(
+                        attn_cfgs[block % 2][i],
+                        grid_size=grids[i],
+                        window_size=window_size,
+                        proj_drop=drop_rate,
+                        embed_dims=embed_dims,
+                        num_heads=settings['num_heads'][i],
+                        num_global_tokens=0,
+                    ),
+                    is_global=bool(block % 2),
+                    embed_dims=embed_dims,
+                    drop_path_rate=rate,
+                    **block_cfg,
                 )
-                for attn_cfgs in kinds
+                for block, rate in enumerate(rates[i])
             ]
             embed = L2ViTDownsample if i else L2ViTStem
-            self.stages.append(
-                L2ViTStage(
-                    embed(in_channels, embed_dims, norm_cfg),
-                    [
-                        L2ViTBlock(
-                            MODELS.build(attns[j % 2]),
-                            embed_dims,
-                            bool(j % 2),
-                            drop_rate,
-                            next(drop_path_rates),
-                            norm_cfg,
-                            with_cp,
-                        )
-                        for j in range(depths[i])
-                    ],
-                )
-            )
+            stages.append(Stage(embed(in_channels, embed_dims, norm_cfg), blocks))
             in_channels = embed_dims
-        self.finish(norm_cfg, settings['embed_dims'], (STEM_STRIDE, STEM_STRIDE))
+        super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)

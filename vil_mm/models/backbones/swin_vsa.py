@@ -2,104 +2,146 @@
 
 from collections.abc import Sequence
 
-from mmpretrain.models import SwinTransformer
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import ConvPositionEncoding, to_tokens
-from .attn_cfg import complete_attn_cfg, merge_attn_cfg
-from .base_block import BaseBlock
-from .vitae_v2 import POSITION_KERNEL_SIZE
+from ..base import (
+    AttentionBlock,
+    BaseBackbone,
+    Stage,
+    arch_settings,
+    build_attention,
+    drop_path_rates,
+    grid_sizes,
+    merge_attn_cfg,
+)
+from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging, to_map, to_tokens
 
+PATCH_SIZE = 4
+POSITION_KERNEL_SIZE = 7
 ATTENTION = 'vil_mm.VariedSizeWindowAttention'
 
 
-class SwinVSABlock(BaseBlock):
-    """A block of mmpretrain's Swin Transformer with another attention, and a position encoding of its input.
+class SwinVSABlock(AttentionBlock):
+    """An attention block with a convolutional position encoding.
+
+    As in ViTAEv2*-VSA, only the attention's input has the position encoding;
+    the residual takes the tokens before it.
 
     Args:
-        block (nn.Module): The block, whose norms, perceptron and stochastic
-            depth are taken.
-        attn (nn.Module): The attention, with the interface of ``BaseAttention``.
+        attn (BaseAttention): The attention.
         embed_dims (int): Channels.
+        **kwargs: Arguments of :class:`AttentionBlock`.
     """
 
-    def __init__(self, block: nn.Module, attn: nn.Module, embed_dims: int) -> None:
-        super().__init__(block.with_cp)
+    def __init__(self, attn: nn.Module, *, embed_dims: int, **kwargs) -> None:
+        super().__init__(attn, embed_dims=embed_dims, **kwargs)
         self.position_encoding = ConvPositionEncoding(embed_dims, POSITION_KERNEL_SIZE)
-        self.norm1 = block.norm1
-        self.attn = attn
-        self.drop_path = block.attn.drop
-        self.norm2 = block.norm2
-        self.ffn = block.ffn
 
-    def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Transform tokens ``(N, h * w, C)``, keeping their shape."""
-        context = to_tokens(self.position_encoding(x.mT.unflatten(2, hw_shape)))
-        x = x + self.drop_path(self.attn(self.norm1(context), hw_shape))
-        return self.ffn(self.norm2(x), identity=x)
+    def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend; see :meth:`BaseBlock.mix_tokens`."""
+        context = to_tokens(self.position_encoding(to_map(x, hw_shape)))
+        return x + self.attend(context, hw_shape)
 
 
-class SwinVSA(SwinTransformer):
+@MODELS.register_module()
+class SwinVSA(BaseBackbone):
     """Swin Transformer with varied-size windows in place of shifted ones.
 
-    VSA: Learning Varied-Size Window Attention in Vision Transformers (arXiv
-    2204.08446) reports such models, but never released them. This one is
-    mmpretrain's Swin Transformer with the attention of the released
-    ViTAEv2*-VSA, and before it, as there, a convolutional position encoding
-    that is part of the attention's input alone.
+    The publication reports such models but never released them. This one
+    combines Swin Transformer's stages with the attention of the released
+    ViTAEv2*-VSA and with the convolutional position encoding before it. Images
+    may have any size: maps are zero-padded below and on the right to whole
+    patches, and to even sides before they are merged.
+
+    Source: VSA: Learning Varied-Size Window Attention in Vision Transformers
+    (arXiv 2204.08446); Swin Transformer (arXiv 2103.14030).
 
     Args:
-        arch (str | dict): Of ``mmpretrain.models.SwinTransformer``. Defaults to
-            ``'tiny'``.
-        window_size (int): Height and width of a window, in tokens. Defaults to 7.
-        attn_cfg (dict | Sequence[dict | None], optional): Changes to the
-            attentions: a dict with ``type`` replaces them all; a dict without
-            changes their settings. A sequence has one entry per stage. Defaults
-            to None.
-        **kwargs: Of ``mmpretrain.models.SwinTransformer``, but not
-            ``pad_small_map`` and ``stage_cfgs``: maps may have any size, and
-            ``attn_cfg`` has the settings of the attentions.
+        arch (str | dict): A name in ``SwinVSA.arch_zoo``, or a dict with one
+            value per stage under the keys ``embed_dims``, ``depths`` and
+            ``num_heads``. Defaults to ``'tiny'``.
+        window_size (int): Height and width of a window, in tokens, of
+            attentions that have one. Defaults to 7.
+        img_size, in_channels, attn_cfg, drop_rate, with_cp: See
+            :class:`BaseBackbone`.
+        drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.1.
+        norm_cfg (dict): Config of all norms. Defaults to layer norm with
+            ``eps=1e-5``.
+        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
+            truncated normal weights and zero biases of linear layers, except
+            for those of varied-size windows.
+        **kwargs: Arguments of :class:`BaseBackbone`.
 
     Raises:
-        ValueError: If an argument is of what is replaced.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> import torch
-        >>> from vil_mm.models.backbones.swin_vsa import SwinVSA
+        >>> from vil_mm.models import SwinVSA
         >>> model = SwinVSA('tiny', out_indices=(2, 3))
         >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 150, 218))]
         [(1, 384, 10, 14), (1, 768, 5, 7)]
     """
+
+    arch_zoo = {
+        'nano': dict(embed_dims=[32, 64, 128, 256], depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
+        'tiny': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
+        'small': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
+        'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
+        'large': dict(embed_dims=[192, 384, 768, 1536], depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48]),
+    }
+    entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.norm1.weight')
+    published_entry = 'layers.0.blocks.0.attn.'
+    converter = 'tools/model_converters/swin2mm.py'
 
     def __init__(
         self,
         arch: str | dict = 'tiny',
         *,
         window_size: int = 7,
+        img_size: int | tuple[int, int] = 224,
+        in_channels: int = 3,
         attn_cfg: dict | Sequence[dict | None] | None = None,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        with_cp: bool | str = False,
+        norm_cfg: dict = dict(type='LN', eps=1e-5),
+        init_cfg: dict | Sequence[dict] | None = (
+            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+        ),
         **kwargs,
     ) -> None:
-        for name in ('pad_small_map', 'stage_cfgs'):
-            if name in kwargs:
-                raise ValueError(
-                    f'{name}={kwargs[name]!r} is of shifted windows, which are replaced: use window_size and attn_cfg'
+        settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
+        num_stages = len(settings['depths'])
+        attn_cfgs = merge_attn_cfg([dict(type=ATTENTION)] * num_stages, attn_cfg, ATTENTION)
+        rates = drop_path_rates(drop_path_rate, settings['depths'])
+        grids = grid_sizes(img_size, [PATCH_SIZE] + [2] * (num_stages - 1))
+        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages = []
+        for i, embed_dims in enumerate(settings['embed_dims']):
+            if stages:
+                embed = PatchMerging(in_channels, embed_dims, norm_cfg)
+            else:
+                embed = PatchEmbedding(in_channels, embed_dims, PATCH_SIZE, norm_cfg, drop_rate)
+            blocks = [
+                SwinVSABlock(
+                    build_attention(
+                        attn_cfgs[i],
+                        grid_size=grids[i],
+                        window_size=window_size,
+                        proj_drop=drop_rate,
+                        embed_dims=embed_dims,
+                        num_heads=settings['num_heads'][i],
+                        num_global_tokens=0,
+                    ),
+                    embed_dims=embed_dims,
+                    drop_path_rate=rate,
+                    **block_cfg,
                 )
-        super().__init__(arch, window_size=window_size, **kwargs)
-        attn_cfgs = merge_attn_cfg([dict(type=ATTENTION)] * self.num_layers, attn_cfg, ATTENTION)
-        for i, (stage, num_heads) in enumerate(zip(self.stages, self.num_heads)):
-            embed_dims = self.embed_dims * 2**i
-            for j, block in enumerate(stage.blocks):
-                attn = complete_attn_cfg(
-                    attn_cfgs[i],
-                    decided=dict(embed_dims=embed_dims, num_heads=num_heads, num_global_tokens=0),
-                    defaults={},
-                    offered=dict(window_size=window_size),
-                )
-                stage.blocks[j] = SwinVSABlock(block, MODELS.build(attn), embed_dims)
-        self._freeze_stages()  # the base class does so in train(): too late for DDP
-
-    def train(self, mode: bool = True) -> 'SwinVSA':
-        """Set the mode; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        return self
+                for rate in rates[i]
+            ]
+            stages.append(Stage(embed, blocks))
+            in_channels = embed_dims
+        super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .arch import arch_settings
+from ..base.arch import arch_settings
 
 ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
 

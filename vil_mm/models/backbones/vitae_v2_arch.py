@@ -1,6 +1,6 @@
 """Architectures of ViTAEv2."""
 
-from .arch import arch_settings
+from ..base.arch import arch_settings
 
 WINDOW = dict(type='vil_mm.WindowAttention', window_size=7, padding='both')
 FULL = dict(type='vil_mm.FullAttention')

@@ -1,33 +1,24 @@
-from .conv_position_encoding import ConvPositionEncoding
-from .depthwise_conv import DepthwiseConv, depthwise_conv2d
-from .dynamic_conv import DynamicDepthwiseConv, InhomogeneousDepthwiseConv
-from .inhomogeneous_conv import inhomogeneous_conv2d
-from .loading import skip_other_shapes
-from .maps import pad_to_multiple, to_tokens
-from .norms import build_token_norm
-from .patch_merging import PatchMerging
-from .pointwise_conv import PointwiseConv
-from .position_embedding import AbsolutePositionEmbedding, resize_positions
-from .relative_position_bias import RelativePositionBias, resize_bias_table
-from .windows import attend_in_windows, pad_to_windows
+"""The layers that attentions and backbones are made of."""
 
-__all__ = [
-    'AbsolutePositionEmbedding',
-    'ConvPositionEncoding',
-    'DepthwiseConv',
-    'DynamicDepthwiseConv',
-    'InhomogeneousDepthwiseConv',
-    'PatchMerging',
-    'PointwiseConv',
-    'RelativePositionBias',
-    'attend_in_windows',
-    'build_token_norm',
-    'depthwise_conv2d',
-    'inhomogeneous_conv2d',
-    'pad_to_multiple',
-    'pad_to_windows',
-    'resize_bias_table',
-    'resize_positions',
-    'skip_other_shapes',
-    'to_tokens',
-]
+from .base_embedding import BaseEmbedding as BaseEmbedding
+from .conv_position_encoding import ConvPositionEncoding as ConvPositionEncoding
+from .depthwise_conv import DepthwiseConv as DepthwiseConv
+from .dynamic_conv import DynamicDepthwiseConv as DynamicDepthwiseConv
+from .dynamic_conv import InhomogeneousDepthwiseConv as InhomogeneousDepthwiseConv
+from .loading import ResizableModule as ResizableModule
+from .loading import skip_other_shapes as skip_other_shapes
+from .maps import pad_to_multiple as pad_to_multiple
+from .maps import to_map as to_map
+from .maps import to_tokens as to_tokens
+from .norms import build_token_norm as build_token_norm
+from .norms import norm_tokens as norm_tokens
+from .patch_embedding import PatchEmbedding as PatchEmbedding
+from .patch_merging import PatchMerging as PatchMerging
+from .pointwise_conv import PointwiseConv as PointwiseConv
+from .position_embedding import AbsolutePositionEmbedding as AbsolutePositionEmbedding
+from .position_embedding import resize_positions as resize_positions
+from .relative_position_bias import RelativePositionBias as RelativePositionBias
+from .relative_position_bias import resize_bias_table as resize_bias_table
+from .windows import cut_windows as cut_windows
+from .windows import join_windows as join_windows
+from .windows import pad_to_windows as pad_to_windows

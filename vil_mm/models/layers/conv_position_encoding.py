@@ -1,4 +1,4 @@
-"""Position encoding by a depth-wise convolution."""
+"""Convolutional position encoding."""
 
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -7,14 +7,14 @@ from .depthwise_conv import DepthwiseConv
 
 
 class ConvPositionEncoding(BaseModule):
-    """Adds a depth-wise convolution of a feature map to it, which tells tokens where they are.
+    """Adds a depthwise convolution of a feature map to it, which tells tokens where they are.
 
     Source: Conditional Positional Encodings for Vision Transformers (arXiv
     2102.10882), as L2ViT and ViTAEv2*-VSA use it.
 
     Args:
         embed_dims (int): Channels.
-        kernel_size (int): Height and width of the kernel, an odd number.
+        kernel_size (int): Height and width of the kernel; odd.
             Defaults to 3.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
     """

@@ -1,100 +1,16 @@
-"""Depth-wise convolution, with kernels of its own or of each image."""
+"""Depthwise convolution."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Pixels whose products are summed in one go for the gradient of a kernel: few, so that float32 stays precise.
-PIXELS_PER_SUM = 1024
-#: From which kernel size, and for maps of more than how many numbers an image, our gradient is faster than PyTorch's.
-FASTER_FROM_SIZE, FASTER_ABOVE = 5, 2**14
-
-
-def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve every channel with a kernel of its own; the map keeps its size, outside of it are zeros.
-
-    On the CPU the gradient of large kernels is computed as a convolution too,
-    with the output's gradient as its kernel: on large maps several times faster
-    than PyTorch's own. There, maps should be in the memory format
-    ``torch.channels_last``.
-
-    Args:
-        x (Tensor): ``(N, C, H, W)``.
-        weight (Tensor): ``(C, k, k)``, or ``(N, C, k, k)`` for other kernels in
-            every image; ``k`` is odd.
-        bias (Tensor, optional): ``(C,)``.
-
-    Returns:
-        Tensor: Same shape as ``x``.
-    """
-    is_large = weight.shape[-1] >= FASTER_FROM_SIZE and x[0].numel() > FASTER_ABOVE
-    if x.is_cpu and torch.is_grad_enabled() and (is_large or weight.ndim == 4):
-        return _DepthwiseConv.apply(x, weight, bias)
-    return _convolve(x, weight, bias)
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    padding, channels = weight.shape[-1] // 2, x.shape[1]
-    if weight.ndim == 3:
-        return F.conv2d(x, weight[:, None], bias, padding=padding, groups=channels)
-    if not x.is_cpu:
-        return _convolve_at_once(x, weight, bias)
-    # image by image: in channels_last, an image of which is a slice, the CPU is fastest, and one convolution of all
-    # images would need a copy in another format
-    images = zip(x.split(1), weight)
-    return torch.cat([F.conv2d(image, w[:, None], bias, padding=padding, groups=channels) for image, w in images])
-
-
-def _convolve_at_once(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve all images with their own kernels, as the groups of one convolution."""
-    batch, channels, size = *x.shape[:2], weight.shape[-1]
-    bias = None if bias is None else bias.repeat(batch)
-    x = x.reshape(1, batch * channels, *x.shape[2:])
-    x = F.conv2d(x, weight.flatten(0, 1)[:, None], bias, padding=size // 2, groups=batch * channels)
-    return x.unflatten(1, (batch, channels))[0]
-
-
-def _convolve_by_output_gradient(x: Tensor, grad: Tensor, kernel_size: int) -> Tensor:
-    """Gradient of every image's kernels, ``(N, C, k, k)``."""
-    padding = kernel_size // 2
-    rows = max(1, PIXELS_PER_SUM // grad.shape[3])
-    x = F.pad(x, (padding, padding, padding, padding))
-    gradients = []
-    for image, kernels in zip(x.split(1), grad.transpose(0, 1).split(1, dim=1)):
-        parts = (
-            F.conv2d(image[:, :, top : top + part.shape[2] + kernel_size - 1], part, groups=len(part))
-            for top, part in zip(range(0, grad.shape[2], rows), kernels.split(rows, dim=2))
-        )
-        gradients.append(sum(parts))
-    return torch.cat(gradients)
-
-
-class _DepthwiseConv(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _convolve(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # they differ under autocast
-        grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _convolve(grad, weight.flip(-2, -1), None)
-        if ctx.needs_input_grad[1]:
-            grad_weight = _convolve_by_output_gradient(x, grad, weight.shape[-1])
-            grad_weight = grad_weight.sum(0) if weight.ndim == 3 else grad_weight
-        if ctx.needs_input_grad[2]:
-            grad_bias = grad.sum((0, 2, 3))
-        return grad_x, grad_weight, grad_bias
+from ...ops import depthwise_conv2d
 
 
 class DepthwiseConv(nn.Conv2d):
-    """Depth-wise convolution that keeps the size of the map.
+    """Depthwise convolution that keeps the size of the map.
 
     Args:
         channels (int): Channels.
-        kernel_size (int): Height and width of the kernels, an odd number.
+        kernel_size (int): Height and width of the kernels; odd.
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:

@@ -1,4 +1,4 @@
-"""Depth-wise convolutions whose kernels are computed from the map that they convolve."""
+"""Depthwise convolutions whose kernels are computed from the map that they convolve."""
 
 import torch
 import torch.nn.functional as F
@@ -8,17 +8,16 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .depthwise_conv import depthwise_conv2d
-from .inhomogeneous_conv import inhomogeneous_conv2d
+from ...ops import depthwise_conv2d, inhomogeneous_conv2d
 from .pointwise_conv import PointwiseConv
 
 
 class KernelGenerator(BaseModule):
-    """Two point-wise convolutions, with a norm and ReLU between them, that compute kernels.
+    """Computes kernels by two pointwise convolutions with a norm and ReLU between them.
 
     Args:
-        channels (int): Channels of the input, at least 4; a fourth of them is
-            between the convolutions.
+        channels (int): Channels of the input, at least 4. Between the
+            convolutions there is a fourth of them.
         num_kernels (int): Kernels.
         kernel_size (int): Height and width of a kernel.
         norm_cfg (dict): Config of the norm.
@@ -43,15 +42,16 @@ class KernelGenerator(BaseModule):
 
 
 class DynamicDepthwiseConv(BaseModule):
-    """Depth-wise convolution whose kernels are computed from the image's mean over all pixels.
+    """Depthwise convolution with kernels computed from the image's mean over all pixels.
 
-    Source: Demystifying Local Vision Transformer (arXiv 2106.04263), where it
-    is called homogeneous.
+    Source: Demystifying Local Vision Transformer (arXiv 2106.04263), where
+    these kernels are called homogeneous.
 
     Args:
         channels (int): Channels, at least 4.
-        kernel_size (int): Height and width of the kernels, an odd number.
-        norm_cfg (dict): Config of the norm in the computation of the kernels.
+        kernel_size (int): Height and width of the kernels; odd.
+        norm_cfg (dict): Config of the norm between the convolutions that compute
+            the kernels.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
@@ -65,10 +65,10 @@ class DynamicDepthwiseConv(BaseModule):
 
         Raises:
             ValueError: If a batch norm would have to take its statistics from
-                one image alone.
+                a single image.
         """
         norm = self.image_kernels.bn
-        # a batch norm that is not the plain one is synchronised
+        # A batch norm that is not the plain one is synchronized.
         alone = len(x) == 1 and (isinstance(norm, nn.BatchNorm2d) or get_world_size() == 1)
         if alone and isinstance(norm, _BatchNorm) and norm.training:
             raise ValueError(
@@ -80,14 +80,15 @@ class DynamicDepthwiseConv(BaseModule):
 
 
 class InhomogeneousDepthwiseConv(BaseModule):
-    """Depth-wise convolution whose kernels are computed from each pixel, and shared by groups of channels.
+    """Depthwise convolution with kernels computed at each pixel and shared by groups of channels.
 
     Source: Demystifying Local Vision Transformer (arXiv 2106.04263).
 
     Args:
         channels (int): Channels, at least 4.
-        kernel_size (int): Height and width of the kernels, an odd number.
-        norm_cfg (dict): Config of the norm in the computation of the kernels.
+        kernel_size (int): Height and width of the kernels; odd.
+        norm_cfg (dict): Config of the norm between the convolutions that compute
+            the kernels.
         num_groups (int): Groups of channels.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
 

@@ -1,21 +1,40 @@
-"""What the modules share in loading checkpoints of another size."""
+"""Loading of checkpoints whose tensors have other shapes."""
 
 import logging
 
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 
-def skip_other_shapes(module: nn.Module, state_dict: dict[str, Tensor], prefix: str) -> None:
-    """Leave out a checkpoint's tensors that do not fit and cannot be resampled, with a warning that names them.
+class ResizableModule(BaseModule):
+    """A module that loads checkpoints in which its own tensors have other shapes.
 
-    They keep what they were initialized with, and count as missing.
+    A subclass may resample such tensors in ``_load_from_state_dict`` before it
+    calls its base. What still does not fit then is skipped, see
+    :func:`skip_other_shapes`.
 
     Args:
-        module (nn.Module): The module; its own parameters and buffers are
-            looked at, not those of its children.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+    """
+
+    def __init__(self, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.register_load_state_dict_pre_hook(skip_other_shapes)
+
+
+def skip_other_shapes(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
+    """Remove the tensors that do not fit a module from a checkpoint, with a warning that names them.
+
+    The module's tensors keep their initial values and count as missing. A hook
+    for ``register_load_state_dict_pre_hook``.
+
+    Args:
+        module (nn.Module): The module. Only its own parameters and buffers are
+            compared, not those of its children.
         state_dict (dict[str, Tensor]): The checkpoint; changed in place.
-        prefix (str): What precedes the module's names in it.
+        prefix (str): What precedes the module's names in the checkpoint.
+        *args: What else PyTorch gives a hook; unused.
     """
     own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
     for name, tensor in own.items():

@@ -1,8 +1,11 @@
 """Norms of tokens."""
 
 from mmcv.cnn import build_norm_layer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+
+#: Norms of feature maps ``(N, C, H, W)``.
+MAP_NORMS = _NormBase, nn.GroupNorm
 
 
 def build_token_norm(norm_cfg: dict, channels: int) -> nn.Module:
@@ -13,9 +16,18 @@ def build_token_norm(norm_cfg: dict, channels: int) -> nn.Module:
         channels (int): ``C``.
 
     Raises:
-        ValueError: If it is a norm of maps.
+        ValueError: If ``norm_cfg`` is a norm of feature maps.
     """
     norm = build_norm_layer(norm_cfg, channels)[1]
-    if isinstance(norm, (_NormBase, nn.GroupNorm)):
+    if isinstance(norm, MAP_NORMS):
         raise ValueError(f"norm_cfg={norm_cfg} must be a norm of tokens, such as dict(type='LN'), not one of maps")
     return norm
+
+
+def norm_tokens(norm: nn.Module, tokens: Tensor) -> Tensor:
+    """Apply a norm of tokens, or one of feature maps ``(N, C, H, W)``, to tokens ``(N, L, C)``."""
+    if not isinstance(norm, MAP_NORMS):
+        return norm(tokens)
+    # As a map one pixel wide. With the strides of tokens.mT[..., None], PyTorch's batch norm on the CPU returns wrong
+    # gradients (seen in 2.13).
+    return norm(tokens[:, :, None].permute(0, 3, 1, 2))[..., 0].mT

@@ -1,35 +1,44 @@
-"""Halving of a map's size by joining neighbours."""
+"""Patch merging."""
 
 from einops import rearrange
-from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .base_embedding import BaseEmbedding
 from .maps import pad_to_multiple
+from .norms import build_token_norm
 
 
-class PatchMerging(BaseModule):
-    """Joins squares of 2 x 2 pixels into one; an odd map is zero-padded below and on the right.
+class PatchMerging(BaseEmbedding):
+    """Joins squares of 2 x 2 pixels into tokens by a norm and a linear layer, then dropout.
 
-    Source: Swin Transformer (arXiv 2103.14030), in its order of channels, which
-    is not that of mmcv's module of this name: all channels of the upper left
-    pixel, then of the lower left, upper right and lower right one.
+    Source: Swin Transformer (arXiv 2103.14030). Its order of channels, kept
+    here, differs from that of mmcv's module of this name: all channels of the
+    upper left pixel, then of the lower left, upper right and lower right pixel.
 
     Args:
-        in_channels (int): Channels before.
-        embed_dims (int): Channels after.
+        in_channels (int): Channels of the map.
+        embed_dims (int): Channels of the tokens.
         norm_cfg (dict): Config of the norm of the joined channels.
+        drop_rate (float): Dropout rate. Defaults to 0.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int, norm_cfg: dict, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-        self.norm = build_norm_layer(norm_cfg, 4 * in_channels)[1]
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        norm_cfg: dict,
+        drop_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(embed_dims, stride=2, init_cfg=init_cfg)
+        self.norm = build_token_norm(norm_cfg, 4 * in_channels)
         self.reduction = nn.Linear(4 * in_channels, embed_dims, bias=False)
+        self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Merge a feature map ``(N, C, H, W)`` into tokens ``(N, h * w, C')`` of a grid ``(h, w)``."""
+        """Embed a map, zero-padded below and on the right to even sides; see :class:`BaseEmbedding`."""
         x = pad_to_multiple(x, 2)
         hw_shape = x.shape[2] // 2, x.shape[3] // 2
         x = rearrange(x, 'n c (h row) (w column) -> n (h w) (column row c)', row=2, column=2)
-        return self.reduction(self.norm(x)), hw_shape
+        return self.drop(self.reduction(self.norm(x))), hw_shape

@@ -1,18 +1,18 @@
-"""Point-wise convolution."""
+"""Pointwise convolution."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class PointwiseConv(nn.Conv2d):
-    """A 1x1 convolution, as one product of matrices over all pixels of all images.
+    """A 1x1 convolution, computed as one matrix product over all pixels of all images.
 
-    That suits the memory format ``torch.channels_last``. PyTorch's own
-    convolution of small maps on the CPU goes through the weights once per image.
+    This suits the memory format ``torch.channels_last``: on the CPU, PyTorch's
+    own convolution of small maps reads the weights once per image.
 
     Args:
-        in_channels (int): Channels before.
-        out_channels (int): Channels after.
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
         bias (bool): Whether it has a bias. Defaults to True.
     """
 

@@ -3,15 +3,14 @@
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from .loading import skip_other_shapes
+from .loading import ResizableModule
 
 
 def resize_positions(positions: Tensor, length: int) -> Tensor:
-    """Resample an embedding along its length, linearly (half-pixel centres, no antialiasing).
+    """Resample an embedding along its length, linearly (half-pixel centers, no antialiasing).
 
     Args:
         positions (Tensor): ``(1, L, C)``.
@@ -25,20 +24,21 @@ def resize_positions(positions: Tensor, length: int) -> Tensor:
     return F.interpolate(positions.mT, size=length, mode='linear', align_corners=False).mT
 
 
-class AbsolutePositionEmbedding(BaseModule):
-    """Learned position embedding: half of the channels for the row, half for the column.
+class AbsolutePositionEmbedding(ResizableModule):
+    """Learned position embedding: half of the channels encode the row, half the column.
 
-    When a checkpoint of another size is loaded it is resampled.
+    Positions of another grid size in a checkpoint are resampled.
 
     Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
     Args:
         embed_dims (int): Channels, an even number.
         grid_size (tuple[int, int]): Grid height and width, in tokens.
-        num_global_tokens (int): Global tokens, each with a position of its own.
-        fit (str): What becomes of it on a grid of another size.
-            ``'interpolate'``: it is resampled; ``'crop'``: the first rows and
-            columns are taken, as in the published detectors, which are built
+        num_global_tokens (int): Global tokens, each with its own position.
+            Defaults to 0.
+        fit (str): How the positions fit a grid of another size.
+            ``'interpolate'``: they are resampled; ``'crop'``: the first rows
+            and columns are used, as in the published detectors, which are built
             for the largest image. Defaults to ``'interpolate'``.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
 
@@ -83,15 +83,15 @@ class AbsolutePositionEmbedding(BaseModule):
             Tensor: Same shape as ``x``.
 
         Raises:
-            ValueError: If ``fit='crop'`` and the grid is larger than the built one.
+            ValueError: If ``fit='crop'`` and the grid is larger than ``grid_size``.
         """
         h, w = hw_shape
         if self.fit == 'crop':
             built = self.rows.shape[1], self.columns.shape[1]
             if h > built[0] or w > built[1]:
                 raise ValueError(
-                    f'hw_shape={tuple(hw_shape)}, but the absolute position is built for a grid of {built}, and is '
-                    "cropped. Set img_size to the largest image, or position_fit='interpolate'."
+                    f'hw_shape={tuple(hw_shape)}, but the absolute position is built for a grid of {built} and can only '
+                    "be cropped. Set img_size to the largest image, or position_fit='interpolate'."
                 )
             rows, columns = self.rows[:, :h], self.columns[:, :w]
         else:
@@ -110,5 +110,4 @@ class AbsolutePositionEmbedding(BaseModule):
             if loaded is not None and loaded.ndim == 3 and loaded.shape[1] != own.shape[1]:
                 state_dict[key] = resize_positions(loaded, own.shape[1])
                 print_log(f'{key}: resized from {loaded.shape[1]} to {own.shape[1]} positions', logger='current')
-        skip_other_shapes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -5,15 +5,14 @@ import math
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from .loading import skip_other_shapes
+from .loading import ResizableModule
 
 
 def resize_bias_table(table: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Resample a bias table, bilinearly (half-pixel centres, no antialiasing).
+    """Resample a bias table, bilinearly (half-pixel centers, no antialiasing).
 
     Args:
         table (Tensor): ``(rows, columns, heads)``.
@@ -28,21 +27,23 @@ def resize_bias_table(table: Tensor, shape: tuple[int, int]) -> Tensor:
     return resized[0].permute(1, 2, 0)
 
 
-class RelativePositionBias(BaseModule):
+class RelativePositionBias(ResizableModule):
     """The learned biases of one attention.
 
-    Source: Multi-Scale Vision Longformer (arXiv 2103.15358). A
-    table ``(row offsets, column offsets, heads)`` for grid tokens, and one value
-    per head and global token for each of the other pairs.
+    Between grid tokens: a table ``(row offsets, column offsets, heads)``. For
+    each pair with a global token: one value per head and global token.
 
-    A table of another shape in a checkpoint is resampled. A flat one, as
-    published, is taken for this table's own shape if it has as many rows, and
-    for a square one otherwise.
+    A table of another shape in a checkpoint is resampled. A flat table, as
+    published, is read as one of this module's shape if it has as many entries,
+    and as a square one otherwise.
+
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
     Args:
-        table_shape (tuple[int, int], optional): Row and column offsets in the
-            table: ``2 * size - 1`` for full attention on ``size`` tokens, ``4 *
-            window_size - 1`` for the sliding window. None for no table.
+        table_shape (tuple[int, int], optional): Numbers of row and column
+            offsets: ``2 * size - 1`` for full attention between ``size``
+            tokens, ``4 * window_size - 1`` for the sliding window. None: no
+            table.
         num_heads (int): Attention heads.
         num_global_tokens (int): Global tokens. Defaults to 0.
         init_cfg (dict, optional): As in mmengine. Defaults to None.
@@ -70,26 +71,28 @@ class RelativePositionBias(BaseModule):
         for parameter in self.parameters():
             trunc_normal_(parameter, std=0.02)
 
-    def of_global_queries(self, num_local: int) -> Tensor:
-        """Bias of the global queries.
+    def for_global(self, num_local: int, dtype: torch.dtype) -> Tensor:
+        """Bias of the global queries to all keys.
 
         Args:
             num_local (int): Grid tokens.
+            dtype (torch.dtype): Dtype of the result.
 
         Returns:
-            Tensor: ``(heads, G, G + num_local)``.
+            Tensor: ``(1, heads, G, G + num_local)``.
         """
-        local = self.global_local[0][..., None].expand(-1, -1, num_local)
-        return torch.cat([self.global_global, local], dim=-1)
+        to_local = self.global_local[0][..., None].expand(-1, -1, num_local)
+        return torch.cat([self.global_global, to_local], dim=-1)[None].to(dtype)
 
-    def of_all_queries(self, hw_shape: tuple[int, int]) -> Tensor:
-        """Bias between all pairs of tokens, the table resampled to the grid's offsets.
+    def for_local(self, hw_shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """Bias of the grid's queries to all keys, with the table resampled to the grid's offsets.
 
         Args:
             hw_shape (tuple[int, int]): Grid height and width, in tokens.
+            dtype (torch.dtype): Dtype of the result.
 
         Returns:
-            Tensor: ``(heads, G + h * w, G + h * w)``.
+            Tensor: ``(1, heads, h * w, G + h * w)``.
         """
         h, w = hw_shape
         table = resize_bias_table(self.table, (2 * h - 1, 2 * w - 1))
@@ -99,11 +102,26 @@ class RelativePositionBias(BaseModule):
         # query row, query column, key row, key column, heads
         bias = table[row[:, None, :, None], column[None, :, None, :]]
         bias = bias.flatten(2, 3).flatten(0, 1).permute(2, 0, 1)
+        if self.global_local is not None:
+            bias = torch.cat([self.to_global[:, None].expand(-1, h * w, -1), bias], dim=-1)
+        return bias[None].to(dtype)
+
+    def for_all(self, hw_shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """Bias of all queries to all keys, ``(1, heads, G + h * w, G + h * w)``; see :meth:`for_local`."""
+        bias = self.for_local(hw_shape, dtype)
         if self.global_local is None:
             return bias
-        to_global = self.global_local[1][:, None].expand(-1, h * w, -1)
-        local_queries = torch.cat([to_global, bias], dim=-1)
-        return torch.cat([self.of_global_queries(h * w), local_queries], dim=1)
+        return torch.cat([self.for_global(bias.shape[2], dtype), bias], dim=2)
+
+    @property
+    def flat_table(self) -> Tensor:
+        """The table as one row per offset, ``(row offsets * column offsets, heads)``."""
+        return self.table.flatten(0, 1)
+
+    @property
+    def to_global(self) -> Tensor | None:
+        """Bias of a grid query to the global keys, ``(heads, G)``; None without global tokens."""
+        return None if self.global_local is None else self.global_local[1]
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         key = prefix + 'table'
@@ -113,11 +131,10 @@ class RelativePositionBias(BaseModule):
                 print_log(f'{key}: left out, this attention has no bias between grid tokens', logger='current')
         elif loaded is not None:
             state_dict[key] = self._fit_table(key, loaded)
-        skip_other_shapes(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _fit_table(self, key: str, loaded: Tensor) -> Tensor:
-        """Bring a loaded table into the shape of the own one."""
+        """Bring a loaded table into the shape of this module's table."""
         rows, columns, heads = self.table.shape
         if loaded.ndim == 2:
             side = math.isqrt(len(loaded))
@@ -127,8 +144,8 @@ class RelativePositionBias(BaseModule):
                 loaded = loaded.unflatten(0, (side, side))
             else:
                 raise ValueError(
-                    f'{key} is flat and has {len(loaded)} rows, which are not those of a square table: its shape is '
-                    f'unknown, and so it cannot be resized to {(rows, columns)}. Build the model for its grid.'
+                    f'{key} is flat and has {len(loaded)} rows, which do not make a square table: its shape is '
+                    f'unknown, so it cannot be resized to {(rows, columns)}. Build the model for its grid.'
                 )
         if loaded.ndim != 3 or loaded.shape[2] != heads or loaded.shape[:2] == (rows, columns):
             return loaded

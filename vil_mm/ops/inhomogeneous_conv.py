@@ -1,4 +1,4 @@
-"""Depth-wise convolution with other kernels at every pixel."""
+"""Depthwise convolution with its own kernels at every pixel."""
 
 from collections.abc import Iterator
 
@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 def inhomogeneous_conv2d(x: Tensor, weight: Tensor) -> Tensor:
-    """Sum the neighbourhood of every pixel with weights of its own; outside of the map are zeros.
+    """Weigh the neighborhood of every pixel by that pixel's own kernels, with zeros beyond the map.
 
-    Neighbours are taken one by one: beside inputs and outputs, memory holds
-    copies of one image, padded, and of its kernels. In half precision, sums are
-    in float32.
+    Neighbors are added one by one, so that memory holds, beside inputs and
+    outputs, only a padded copy of one image and a copy of its kernels. Sums are
+    at least in float32.
 
     Args:
         x (Tensor): ``(N, C, H, W)``.
-        weight (Tensor): ``(N, G, k, k, H, W)``: kernels, each of ``C / G``
-            channels in a row; ``k`` is odd.
+        weight (Tensor): ``(N, G, k, k, H, W)``: each of the ``G`` kernels
+            serves ``C / G`` consecutive channels; ``k`` is odd.
 
     Returns:
         Tensor: Same shape and dtype as ``x``.
@@ -27,7 +27,7 @@ def inhomogeneous_conv2d(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _neighbors(image: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Views of an image padded by half a kernel, ``(G, C / G, H, W)``, each with its place in the kernel."""
+    """Yield views ``(G, C / G, H, W)`` of an image padded by half a kernel, each with its place in the kernel."""
     size, (height, width) = weight.shape[2], weight.shape[-2:]
     for row in range(size):
         for column in range(size):

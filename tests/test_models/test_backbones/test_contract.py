@@ -1,9 +1,15 @@
-"""What every backbone promises, whatever its family: any size, frozen stages, checkpointing, gradients."""
+"""What every backbone promises. Families are found in the registry: a new one is tested by being registered."""
+
+import inspect
+import pickle
+from copy import deepcopy
 
 import pytest
 import torch
 from mmcv.cnn import fuse_conv_bn
 
+import vil_mm.models  # noqa: F401
+from vil_mm.models.base import BaseBackbone
 from vil_mm.registry import MODELS
 
 
@@ -29,8 +35,8 @@ WINDOW = dict(type='vil_mm.WindowAttention', window_size=3, padding='both')
 FULL = dict(type='vil_mm.FullAttention')
 SKIP_FULL = dict(FULL, skip_values=True, qkv_bias=False)
 
-# One small model of each family and kind.
-BACKBONES = {
+# Small models of the families' kinds.
+KINDS = {
     'vil': dict(
         type='vil_mm.ViL',
         arch='l1,h1,d8,n1,s1,g1,p4,f3,a0_l2,h2,d16,n2,s1,g2,p2,f2,a0_l3,h2,d16,n2,s1,g1,p2,f7,a0_l4,h4,d32,n1,s1,g0,p2,f7,a0',
@@ -61,6 +67,24 @@ BACKBONES = {
         )
         for conv_type, pad_size_divisor in (('static', None), ('dynamic', 7), ('inhomogeneous', None))
     },
+    'swin_vsa': dict(
+        type='vil_mm.SwinVSA',
+        arch=dict(embed_dims=[8, 16, 24, 32], depths=[1, 2, 1, 1], num_heads=[1, 2, 2, 4]),
+        window_size=3,
+        drop_path_rate=0.0,
+    ),
+}
+#: A family that has no entry above is tested with the first architecture of its zoo.
+FAMILIES = {
+    name: cls
+    for name, cls in MODELS.module_dict.items()
+    if inspect.isclass(cls) and issubclass(cls, BaseBackbone) and cls.__module__.startswith('vil_mm.')
+}
+KNOWN = {cfg['type'].removeprefix('vil_mm.') for cfg in KINDS.values()}
+BACKBONES = KINDS | {
+    name: dict(type=f'vil_mm.{name}', arch=next(iter(cls.arch_zoo)), drop_path_rate=0.0)
+    for name, cls in FAMILIES.items()
+    if name not in KNOWN
 }
 
 pytestmark = pytest.mark.parametrize('family', BACKBONES)
@@ -81,7 +105,7 @@ def loss_of(outputs):
     'shape', [(1, 3, 33, 47), (3, 3, 64, 64), (1, 3, 224, 224), (3, 3, 157, 101), (1, 3, 256, 320)], ids=str
 )
 def test_any_size(family, shape):
-    # batch norms over the images alone, as those of dynamic kernels, cannot be trained on one
+    # batch norms that take their statistics over the images, as those of dynamic kernels, cannot be trained on one
     model = build(family).train(shape[0] > 1)
     outputs = model(torch.randn(shape))
     assert len(outputs) == len(model.stages)
@@ -95,6 +119,17 @@ def test_every_parameter_has_a_gradient(family):
     model = build(family, output_norm='each')
     loss_of(model(torch.randn(2, 3, 96, 128))).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+def test_copies_compute_the_same(family):
+    model = build(family).eval()
+    images = torch.randn(1, 3, 40, 64)
+    expected = model(images)
+    for copy in (deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert all(torch.equal(x, y) for x, y in zip(copy(images), expected))
+        # with the hooks and references of a module of its own
+        copy.load_state_dict({name: torch.zeros_like(t) for name, t in copy.state_dict().items()})
+        assert all(torch.equal(x, y) for x, y in zip(model(images), expected))
 
 
 def test_train_returns_self_and_stays_frozen(family):
@@ -121,7 +156,7 @@ def test_train_returns_self_and_stays_frozen(family):
 
 def test_checkpointing_changes_nothing(family):
     gradients, statistics = [], []
-    for with_cp in (False, True):
+    for with_cp in (False, True, 'ffn'):
         model = build(family, with_cp=with_cp, drop_path_rate=0.3).double()
         torch.manual_seed(1)
         loss = loss_of(model(torch.randn(2, 3, 64, 96, dtype=torch.float64)))
@@ -129,8 +164,9 @@ def test_checkpointing_changes_nothing(family):
         loss.backward()
         gradients.append([p.grad for p in model.parameters()])
         statistics.append(dict(model.named_buffers()))  # of batch norms
-    torch.testing.assert_close(gradients[1], gradients[0])
-    torch.testing.assert_close(statistics[1], statistics[0])
+    for i in (1, 2):
+        torch.testing.assert_close(gradients[i], gradients[0])
+        torch.testing.assert_close(statistics[i], statistics[0])
 
 
 def test_batch_norms_can_be_fused(family):
@@ -205,6 +241,7 @@ def test_later_stages_than_those_of_the_outputs_are_not_trained(family):
         (dict(output_norm='first'), r"output_norm='first' is not one of 'last', 'each', None"),
         (dict(frozen_stages=4), r'frozen_stages=4 must be -1 to 3'),
         (dict(arch='huge'), r"arch='huge'"),
+        (dict(with_cp='attn'), r"with_cp='attn' is not one of True, False, 'ffn'"),
     ],
 )
 def test_errors(family, kwargs, message):

@@ -7,19 +7,19 @@ from copy import deepcopy
 def arch_settings(
     arch: str | dict, arch_zoo: dict[str, dict[str, list]], at_least_one: Sequence[str]
 ) -> dict[str, list]:
-    """Turn a name of an ``arch_zoo``, or a dict, into settings of stages.
+    """Turn the name of an architecture, or a dict, into settings of stages.
 
     Args:
-        arch (str | dict): The name, or a dict with the keys of the zoo's own
-            and one value per stage under each.
+        arch (str | dict): The name, or a dict with one value per stage under
+            each key that the zoo's entries have.
         arch_zoo (dict[str, dict[str, list]]): The family's architectures, by name.
-        at_least_one (Sequence[str]): Keys whose values are at least 1.
+        at_least_one (Sequence[str]): Keys whose values must be at least 1.
 
     Returns:
         dict[str, list]: The settings, a copy.
 
     Raises:
-        ValueError: If ``arch`` is neither.
+        ValueError: If ``arch`` is neither, or a value is out of its range.
     """
     if isinstance(arch, str) and arch in arch_zoo:
         return deepcopy(arch_zoo[arch])

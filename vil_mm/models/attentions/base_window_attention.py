@@ -1,0 +1,93 @@
+"""The base of attentions within windows that do not overlap."""
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor
+
+from ...ops import attend_in_windows
+from ..layers import RelativePositionBias, join_windows
+from .base_attention import BaseAttention, merge_heads
+
+
+class BaseWindowAttention(BaseAttention):
+    """Base of the window attentions: grid tokens attend to a window and to the global tokens, global tokens to all.
+
+    A subclass says in :meth:`make_windows` what the windows hold.
+
+    Args:
+        embed_dims (int): Channels.
+        num_heads (int): Heads, a divisor of ``embed_dims``.
+        window_size (int): Height and width of a window, in tokens. Defaults to 7.
+        padding (str): Where a grid is padded that windows do not fill:
+            ``'end'``, below and on the right, or ``'both'``, evenly, with an
+            odd rest at the end. Defaults to ``'end'``.
+        relative_position_bias (bool): Whether to add a bias by relative
+            position within a window. Defaults to False.
+        **kwargs: Arguments of :class:`BaseAttention`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    has_relative_position_bias = True
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        window_size: int = 7,
+        padding: str = 'end',
+        relative_position_bias: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(embed_dims, num_heads, window_size=window_size, **kwargs)
+        if padding not in ('end', 'both'):
+            raise ValueError(f"padding={padding!r} is not one of 'end', 'both'")
+        self.padding = padding
+        self.scale = None  # of PyTorch: (embed_dims / num_heads) ** -0.5
+        self.relative_position_bias = None
+        if relative_position_bias:
+            table_shape = (2 * window_size - 1, 2 * window_size - 1)
+            self.relative_position_bias = RelativePositionBias(table_shape, num_heads, self.num_global_tokens)
+
+    def make_windows(self, grid: Tensor, qkv: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+        """Make the queries, keys and values of the windows.
+
+        Args:
+            grid (Tensor): Grid tokens, ``(N, h, w, in_dims)``.
+            qkv (Tensor): Their projection, ``(N, h, w, 3 * embed_dims)``.
+
+        Returns:
+            tuple[tuple[Tensor, ...], tuple[int, int]]: Queries, keys and
+            values, each ``(N, y, x, heads, window_size ** 2, d)``, and how many
+            rows and columns of padding come before those of the grid.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Attend within the windows; see :meth:`BaseAttention.forward`."""
+        self.check_tokens(x, hw_shape)
+        num_global, bias, window = self.num_global_tokens, self.relative_position_bias, self.window_size
+        settings = dict(dropout_p=self.dropout_p, scale=self.scale)
+        qkv = self.qkv(x)
+        windows, before = self.make_windows(*(tokens[:, num_global:].unflatten(1, hw_shape) for tokens in (x, qkv)))
+        counts = windows[0].shape[:3]
+        q, k, v = (part.flatten(0, 2) for part in windows)
+        if num_global:
+            _, *of_global = self.split_heads(qkv[:, :num_global])
+            num_windows = counts[1] * counts[2]
+            k, v = (
+                torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=num_windows), in_windows], dim=2)
+                for tokens, in_windows in zip(of_global, (k, v))
+            )
+        local_bias = None if bias is None else bias.for_local((window, window), q.dtype)
+        out = attend_in_windows(q, k, v, local_bias, **settings).unflatten(0, counts)
+        out = join_windows(out, before, hw_shape)
+        if num_global:
+            q, k, v = self.split_heads(qkv)
+            global_bias = None if bias is None else bias.for_global(out.shape[1], q.dtype)
+            global_out = F.scaled_dot_product_attention(q[:, :, :num_global], k, v, global_bias, **settings)
+            out = torch.cat([merge_heads(global_out), out], dim=1)
+        return self.proj_drop(self.proj(out))

@@ -1,0 +1,12 @@
+"""The skeleton of all backbones: stages, blocks, and what a family builds them from."""
+
+from .arch import arch_settings as arch_settings
+from .attention_block import AttentionBlock as AttentionBlock
+from .attn_cfg import build_attention as build_attention
+from .attn_cfg import merge_attn_cfg as merge_attn_cfg
+from .base_backbone import BaseBackbone as BaseBackbone
+from .base_block import MLP_RATIO as MLP_RATIO
+from .base_block import BaseBlock as BaseBlock
+from .drop_path import drop_path_rates as drop_path_rates
+from .stage import Stage as Stage
+from .stage import grid_sizes as grid_sizes

@@ -1,0 +1,101 @@
+"""The base of all blocks: residual mixing of tokens, a perceptron, and recomputation."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import FFN
+from mmengine.model import BaseModule
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import norm_tokens
+
+#: Hidden channels of a perceptron per channel of its tokens.
+MLP_RATIO = 4
+
+
+class BaseBlock(BaseModule):
+    """Base of the blocks: mixes tokens, then transforms each by a pre-norm, residual perceptron.
+
+    A subclass mixes in :meth:`mix_tokens`.
+
+    Args:
+        embed_dims (int): Channels.
+        norm_cfg (dict): Config of the norms.
+        drop_rate (float): Dropout rate in the perceptron. Defaults to 0.
+        drop_path_rate (float): Stochastic depth rate of all residual branches,
+            which are dropped independently. Defaults to 0.
+        with_cp (bool | str): What the backward pass recomputes to save memory:
+            the block (True), only its perceptron (``'ffn'``), or nothing
+            (False). Recomputation leaves the running statistics of batch norms
+            as they are. Defaults to False.
+
+    Raises:
+        ValueError: If ``with_cp`` is none of these.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dims: int,
+        norm_cfg: dict,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        with_cp: bool | str = False,
+    ) -> None:
+        super().__init__()
+        if with_cp not in (True, False, 'ffn'):
+            raise ValueError(f"with_cp={with_cp!r} is not one of True, False, 'ffn'")
+        self.with_cp = with_cp
+        self.drop_path = DropPath(drop_path_rate)
+        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.ffn = FFN(
+            embed_dims,
+            MLP_RATIO * embed_dims,
+            act_cfg=dict(type='GELU'),
+            ffn_drop=drop_rate,
+            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
+        )
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Transform tokens ``(N, G + h * w, C)`` of a grid ``(h, w)``, keeping their shape."""
+        if self.with_cp is True and x.requires_grad:
+            return self._recompute(self._transform, x, hw_shape)
+        return self._transform(x, hw_shape)
+
+    def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Let tokens ``(N, G + h * w, C)`` exchange what they hold; residual, of the same shape."""
+        raise NotImplementedError
+
+    def _transform(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        x = self.mix_tokens(x, hw_shape)
+        if self.with_cp == 'ffn' and x.requires_grad:
+            return self._recompute(self._perceive, x)
+        return self._perceive(x)
+
+    def _perceive(self, x: Tensor) -> Tensor:
+        return self.ffn(norm_tokens(self.norm2, x), identity=x)
+
+    def _recompute(self, function: Callable[..., Tensor], *args) -> Tensor:
+        contexts = nullcontext(), _FrozenStatistics(self)
+        return checkpoint(function, *args, use_reentrant=False, context_fn=lambda: contexts)
+
+
+class _FrozenStatistics:
+    """A context in which a module's batch norms normalize as before but keep their running statistics."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+
+    def __enter__(self) -> None:
+        self.before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum = 0.0
+
+    def __exit__(self, *error) -> None:
+        for norm, momentum, count in self.before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

@@ -1,0 +1,58 @@
+"""One stage of a backbone, and the grids of all stages."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule, ModuleList
+from mmengine.utils import to_2tuple
+from torch import Tensor
+
+from ..layers import BaseEmbedding
+from .base_block import BaseBlock
+
+
+class Stage(BaseModule):
+    """An embedding, then blocks.
+
+    Args:
+        embed (BaseEmbedding): Turns a feature map into tokens.
+        blocks (Sequence[BaseBlock]): Transform the tokens one after another.
+    """
+
+    def __init__(self, embed: BaseEmbedding, blocks: Sequence[BaseBlock]) -> None:
+        super().__init__()
+        self.embed = embed
+        self.blocks = ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Encode a feature map.
+
+        Args:
+            x (Tensor): ``(N, C, H, W)``.
+
+        Returns:
+            tuple[Tensor, tuple[int, int]]: Tokens ``(N, G + h * w, C')``,
+            global tokens first, and the grid ``(h, w)``.
+        """
+        x, hw_shape = self.embed(x)
+        for block in self.blocks:
+            x = block(x, hw_shape)
+        return x, hw_shape
+
+
+def grid_sizes(img_size: int | tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Compute the grids of stages that pad their maps to whole patches.
+
+    Args:
+        img_size (int | tuple[int, int]): Height and width of the images, in
+            pixels.
+        strides (Sequence[int]): Stride of each stage's embedding.
+
+    Returns:
+        list[tuple[int, int]]: Height and width of each stage's grid, in tokens.
+    """
+    h, w = to_2tuple(img_size)
+    grids = []
+    for stride in strides:
+        h, w = -(-h // stride), -(-w // stride)
+        grids.append((h, w))
+    return grids

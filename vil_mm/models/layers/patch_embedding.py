@@ -1,0 +1,39 @@
+"""Patch embedding."""
+
+from torch import Tensor, nn
+
+from .base_embedding import BaseEmbedding
+from .maps import pad_to_multiple, to_tokens
+from .norms import build_token_norm
+
+
+class PatchEmbedding(BaseEmbedding):
+    """A strided convolution of patches that do not overlap, then a norm and dropout.
+
+    Args:
+        in_channels (int): Channels of the map.
+        embed_dims (int): Channels of the tokens.
+        patch_size (int): Height and width of a patch, in pixels.
+        norm_cfg (dict): Config of the norm.
+        drop_rate (float): Dropout rate. Defaults to 0.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        patch_size: int,
+        norm_cfg: dict,
+        drop_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(embed_dims, patch_size, init_cfg=init_cfg)
+        self.projection = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
+        self.norm = build_token_norm(norm_cfg, embed_dims)
+        self.drop = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Embed a map, zero-padded below and on the right to whole patches; see :class:`BaseEmbedding`."""
+        x = self.projection(pad_to_multiple(x, self.stride))
+        return self.drop(self.norm(to_tokens(x))), tuple(x.shape[2:])

@@ -1,0 +1,51 @@
+"""Bilinear sampling of token grids."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sample_bilinear(values: Tensor, hw_shape: tuple[int, int], rows: Tensor, columns: Tensor) -> Tensor:
+    """Sample a grid of tokens bilinearly where rows and columns cross, with zeros beyond the grid.
+
+    The result is that of ``grid_sample`` on maps ``(N * heads, C, h, w)``, but
+    tokens are read where they lie, and coordinates have their own precision.
+
+    Args:
+        values (Tensor): ``(N, h * w, heads, C)``.
+        hw_shape (tuple[int, int]): ``h`` and ``w``.
+        rows (Tensor): ``(N, y, x, heads, i)``, in tokens: 0 to ``h - 1`` on the
+            grid.
+        columns (Tensor): ``(N, y, x, heads, j)``, in tokens: 0 to ``w - 1`` on
+            the grid.
+
+    Returns:
+        Tensor: ``(N, y, x, heads, i, j, C)``.
+    """
+    batch, length, heads, channels = values.shape
+    row, row_weight = _neighbors(rows, hw_shape[0])
+    column, column_weight = _neighbors(columns, hw_shape[1])
+    first = torch.arange(batch, device=values.device)[:, None] * length * heads
+    first = first + torch.arange(heads, device=values.device)
+    row = row * (hw_shape[1] * heads) + first[:, None, None, :, None, None]
+    # A point is a weighted sum of four tokens, which is what embedding_bag computes.
+    index = row[..., :, None, :, None] + (column * heads)[..., None, :, None, :]
+    weight = row_weight[..., :, None, :, None] * column_weight[..., None, :, None, :]
+    sampled = F.embedding_bag(
+        index.flatten(-2).view(-1, 4),
+        values.reshape(-1, channels),
+        per_sample_weights=weight.flatten(-2).view(-1, 4).to(values.dtype),
+        mode='sum',
+    )
+    return sampled.view(*index.shape[:-2], channels)
+
+
+def _neighbors(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Find the two places around each point and their weights, zero beyond the grid; each ``(..., 2)``."""
+    points = points.clamp(-1, size)
+    below = points.detach().floor()
+    above_weight = points - below
+    places = torch.stack([below, below + 1], dim=-1)
+    weights = torch.stack([1 - above_weight, above_weight], dim=-1)
+    weights = weights.masked_fill((places < 0) | (places >= size), 0)
+    return places.long().clamp(0, size - 1), weights
