@@ -2,8 +2,8 @@
 
 import argparse
 
+from vil_mm.datasets.checks.check_data import check_data
 from vil_mm.engine import launch
-from vil_mm.engine.check_data import check_data
 
 
 def parse_args() -> argparse.Namespace:

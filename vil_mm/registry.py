@@ -16,7 +16,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS  # noqa:
 from mmengine.registry import Registry  # noqa: E402
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='vil_mm', locations=['vil_mm.models'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='vil_mm', locations=['vil_mm.datasets'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='vil_mm', locations=['vil_mm.datasets.zip_dataset'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='vil_mm', locations=['vil_mm.engine'])
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='vil_mm', locations=['vil_mm.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

@@ -11,7 +11,7 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
 from tests.conftest import ROOT
 from tools.analysis_tools.update_model_index import update
-from tools.model_converters.vil2mm import BLOCK_NAMES, EMBED_NAMES
+from vil_mm.conversion.vil import BLOCK_NAMES, EMBED_NAMES
 from vil_mm.models.backbones.vil_arch import ARCH_ZOO, resolve_arch
 
 LEAVES = sorted((ROOT / 'configs/vil').glob('*.py'))

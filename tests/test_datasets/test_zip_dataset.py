@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from tests.conftest import ROOT
-from vil_mm.datasets import ZipBackend, ZipDataset
-from vil_mm.datasets.zip_backend import ZipArchive, open_archive
+from vil_mm.datasets.zip_backend import ZipArchive, ZipBackend, open_archive
+from vil_mm.datasets.zip_dataset import ZipDataset
 
 NUM_IMAGES = 40
 

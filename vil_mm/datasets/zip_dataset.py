@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.fileio import list_from_file
-from mmpretrain.datasets import BaseDataset
-from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+from .._extras import require
 
-from ..registry import DATASETS
-from .zip_backend import open_archive
+require('mmpretrain')
+
+from mmengine.fileio import list_from_file  # noqa: E402
+from mmpretrain.datasets import BaseDataset  # noqa: E402
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # noqa: E402
+
+from ..registry import DATASETS  # noqa: E402
+from .zip_backend import open_archive  # noqa: E402
 
 
 @DATASETS.register_module()

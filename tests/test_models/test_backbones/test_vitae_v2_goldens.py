@@ -7,8 +7,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from tests import goldens
-from tools.model_converters.vitae2mm import COMMON_NAMES, REDUCTION_NAMES, convert_cell, convert_state_dict
-from vil_mm.engine.conversion import convert_file
+from vil_mm.conversion.files import convert_file
+from vil_mm.conversion.vitae_v2 import COMMON_NAMES, REDUCTION_NAMES, convert_cell, convert_state_dict
 from vil_mm.models import VariedSizeWindowAttention, ViTAEv2
 from vil_mm.models.backbones.vitae_v2 import NormalCell, ReductionCell
 from vil_mm.registry import MODELS

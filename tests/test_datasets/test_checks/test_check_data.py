@@ -10,8 +10,8 @@ from mmengine.config import Config
 
 from tests.conftest import ROOT, run_tool
 from tests.scenes import DEMOS, on_scenes
-from vil_mm.engine import check_data as module
-from vil_mm.engine.check_data import check_data
+from vil_mm.datasets.checks import check_data as module
+from vil_mm.datasets.checks.check_data import check_data
 
 LOADERS = ['train_dataloader', 'val_dataloader']
 

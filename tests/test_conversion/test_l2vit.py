@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from tests import goldens
 from tests.conftest import ROOT, run_tool
 from tools.model_converters import l2vit2mm
-from tools.model_converters.l2vit2mm import convert_state_dict, read_class_map
+from vil_mm.conversion.l2vit import convert_state_dict, read_class_map
 
 CONVERTER = 'tools/model_converters/l2vit2mm.py'
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import read_checkpoint
+from ..engine.checkpoint import read_checkpoint
 
 #: Takes published tensors; returns converted ones, and the names that were left out with the reason.
 Convert = Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, str]]]

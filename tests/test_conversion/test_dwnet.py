@@ -9,8 +9,8 @@ import torch
 
 from tests import goldens
 from tests.conftest import run_tool
-from tools.model_converters.dwnet2mm import KEYS, convert_state_dict
-from vil_mm.engine.conversion import convert_file
+from vil_mm.conversion.dwnet import KEYS, convert_state_dict
+from vil_mm.conversion.files import convert_file
 
 CONVERTER = 'tools/model_converters/dwnet2mm.py'
 

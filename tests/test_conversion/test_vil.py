@@ -7,8 +7,8 @@ import torch
 
 from tests import goldens
 from tests.conftest import run_tool
-from tools.model_converters.vil2mm import convert_state_dict
-from vil_mm.engine.conversion import convert_file
+from vil_mm.conversion.files import convert_file
+from vil_mm.conversion.vil import convert_state_dict
 
 CONVERTER = 'tools/model_converters/vil2mm.py'
 

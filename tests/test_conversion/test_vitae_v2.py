@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests import goldens
-from tools.model_converters.vitae2mm import convert_state_dict, main
+from tools.model_converters.vitae2mm import main
+from vil_mm.conversion.vitae_v2 import convert_state_dict
 from vil_mm.models import ViTAEv2
 
 CONVERTER = 'tools/model_converters/vitae2mm.py'
