@@ -1,28 +1,21 @@
-"""The converter of published DWNet files (what it computes: see the goldens)."""
+"""Published files of DWNet."""
 
-import json
 import sys
 from types import ModuleType
 
 import pytest
 import torch
 
-from tests import goldens
-from tests.conftest import run_tool
-from vil_mm.conversion.dwnet import KEYS, convert_state_dict
-from vil_mm.conversion.files import convert_file
-
-CONVERTER = 'tools/model_converters/dwnet2mm.py'
+from tests.test_conversion.published import tensors
+from vil_mm.conversion.dwnet import convert_state_dict
 
 
 @pytest.fixture(scope='module')
 def published():
-    """Names and shapes of a published model, each tensor of one value of its own."""
-    case = json.loads((goldens.FOLDER / 'dwnet/dynamic_dwnet_tiny_cls_224.json').read_text())
-    return {name: torch.tensor(float(i)).expand(shape) for i, (name, shape, _) in enumerate(case['state'])}
+    return tensors('dwnet/dynamic_dwnet_tiny_cls_224')
 
 
-def test_as_a_command(published, tmp_path):
+def test_as_a_command(published, tmp_path, run_converter):
     """A classification file holds a settings object of yacs, which need not be installed."""
     module = sys.modules['yacs.config'] = ModuleType('yacs.config')
     sys.modules['yacs'] = ModuleType('yacs')
@@ -31,61 +24,36 @@ def test_as_a_command(published, tmp_path):
         module.CfgNode.__module__ = 'yacs.config'
         config = module.CfgNode(MODEL=module.CfgNode(NAME='dynamic_dwnet_tiny'))
         source, target = tmp_path / 'ckpt.pth', tmp_path / 'dwnet.pth'
-        few = {name: tensor for name, tensor in published.items() if 'layers.0.blocks.0' in name or 'head' in name}
-        torch.save(dict(model=few, optimizer={}, max_accuracy=81.8, epoch=299, config=config), source)
+        torch.save(dict(model=published, optimizer={}, max_accuracy=81.8, epoch=299, config=config), source)
     finally:
         del sys.modules['yacs.config'], sys.modules['yacs']
-    with pytest.raises(ValueError, match=r'holds yacs\.config\.CfgNode beside tensors .*--allow'):
-        convert_file(source, target, convert_state_dict, KEYS, 'DWNet')
+    with pytest.raises(SystemExit, match=r'error: .*holds yacs\.config\.CfgNode beside tensors .*--allow'):
+        run_converter('dwnet2mm.py', source, target)
     assert not target.exists()
-    output = run_tool(CONVERTER, source, target, '--allow', 'yacs.config.CfgNode').stdout
-    assert 'what else the file holds: config, max_accuracy, optimizer' in output
+    output = run_converter('dwnet2mm.py', source, target, '--allow', 'yacs.config.CfgNode')
+    assert 'the other entries of the file: config, max_accuracy, optimizer' in output
     checkpoint = torch.load(target, weights_only=True)
     assert checkpoint['meta'] == dict(epoch=299, converted_from='ckpt.pth')
-    assert len(checkpoint['state_dict']) == len(few)
+    assert len(checkpoint['state_dict']) == len(published)
 
 
 def test_the_two_second_convolutions(published):
-    converted, dropped = convert_state_dict({f'module.{name}': tensor for name, tensor in published.items()})
+    converted, dropped = convert_state_dict(published)
     assert not dropped and len(converted) == len(published)
     block, mixer = 'layers.1.blocks.1.attn2conv', 'backbone.stages.1.blocks.1.mixer'
     assert torch.equal(converted[f'{mixer}.conv2.weight'], published[f'{block}.conv2.weight'])
     expand = f'{mixer}.depthwise.image_kernels.expand.weight'
     assert torch.equal(converted[expand], published[f'{block}.conv.conv2.weight'])
-    assert converted['head.fc.bias'] is published['head.bias']
 
 
-def test_detectors_and_segmentors(published):
-    """The names of other parts stay, norms of the outputs count as the backbone's."""
+def test_patch_merging_belongs_to_the_next_stage(published):
+    converted, _ = convert_state_dict(published)
+    merging = converted['backbone.stages.1.embed.reduction.weight']
+    assert torch.equal(merging, published['layers.0.downsample.reduction.weight'])
+
+
+def test_norms_of_outputs(published):
+    """Those of a detector are the backbone's."""
     body = {f'backbone.{name}': t for name, t in published.items() if not name.startswith(('norm.', 'head.'))}
-    body['backbone.norm2.running_mean'] = torch.zeros(384)
-    others = {
-        name: torch.zeros(1)
-        for name in ('neck.fpn_convs.0.conv.weight', 'roi_head.bbox_head.2.fc_cls.bias', 'decode_head.conv_seg.bias')
-    }
-    converted, dropped = convert_state_dict({**body, **others})
-    assert not dropped and others.items() <= converted.items()
-    assert len(converted) == len(body) + len(others)
-    assert 'backbone.norm2.running_mean' in converted and 'backbone.stages.1.embed.reduction.weight' in converted
-
-
-@pytest.mark.parametrize(
-    'name',
-    [
-        'layers.0.blocks.0.attn2conv.conv3.weight',
-        'layers.0.blocks.0.attn.qkv.weight',
-        'layers.0.blocks.0.attn2conv.conv.conv2.scale',
-        'backbone.norm.weight',
-        'absolute_pos_embed',
-    ],
-)
-def test_unknown_names_fail(published, name):
-    with pytest.raises(ValueError, match='are not those of a DWNet'):
-        convert_state_dict({**published, name: torch.zeros(1)})
-    assert convert_state_dict(published)
-
-
-def test_other_files_fail(tmp_path):
-    torch.save(dict(net={}), tmp_path / 'vil.pth')
-    with pytest.raises(ValueError, match=r"must hold 'model' or 'state_dict', but holds \['net'\]"):
-        convert_file(tmp_path / 'vil.pth', tmp_path / 'out.pth', convert_state_dict, KEYS, 'DWNet')
+    converted, _ = convert_state_dict({**body, 'backbone.norm2.running_mean': torch.zeros(384)})
+    assert 'backbone.norm2.running_mean' in converted

@@ -1,35 +1,26 @@
-"""The converter of published classification files (what it computes: see the goldens)."""
-
-import os
+"""Published classification files of Vision Longformer."""
 
 import pytest
 import torch
 
-from tests import goldens
-from tests.conftest import run_tool
-from vil_mm.conversion.files import convert_file
+from tests.test_conversion.published import tensors
 from vil_mm.conversion.vil import convert_state_dict
-
-CONVERTER = 'tools/model_converters/vil2mm.py'
 
 
 @pytest.fixture(scope='module')
 def published():
-    _, state, _, _ = goldens.load('cls_tiny_rpe_160_mode1_eval', torch.float32)
-    return state
+    return tensors('vil/cls_tiny_rpe_160_mode1_eval')
 
 
-def test_as_a_command(published, tmp_path):
-    source, target = tmp_path / 'model_best.pth', tmp_path / 'vil.pth'
-    torch.save(dict(net=published, arch='msvit', epoch=299, best_acc=0.8, optimizer=dict(lr=1)), source)
-    output = run_tool(CONVERTER, source, target).stdout
-    assert 'relative_position_index: derived' in output
-    assert 'query_global.weight: shared: equal to query.weight' in output
-    assert 'layer4.0' not in output
-    assert 'what else the file holds: optimizer' in output
-    checkpoint = torch.load(target, weights_only=True)
-    assert checkpoint['meta'] == dict(arch='msvit', epoch=299, best_acc=0.8, converted_from='model_best.pth')
-    assert not any('global' in name and 'attn.q_' in name for name in checkpoint['state_dict'])
+def test_what_is_left_out(published):
+    converted, dropped = convert_state_dict(published)
+    attention = 'layer1.1.attn.'
+    assert dropped[f'{attention}relative_position_index'] == 'derived: computed from the grid'
+    assert dropped[f'{attention}query_global.weight'] == f'shared: equal to {attention}query.weight'
+    assert not any(name.startswith('layer4.0') for name in dropped)
+    assert not any('attn.q_' in name for name in converted)
+    query, rest = (published[f'{attention}{name}.bias'] for name in ('query', 'kv'))
+    assert torch.equal(converted['backbone.stages.0.blocks.0.attn.qkv.bias'], torch.cat([query, rest]))
 
 
 def test_unequal_global_projections_are_kept(published):
@@ -42,38 +33,23 @@ def test_unequal_global_projections_are_kept(published):
     assert 'layer2.1.attn.kv_global.bias' in dropped
 
 
+@pytest.mark.parametrize('equal', [True, False])
+def test_shared_projections_of_linformer(equal):
+    prefix = 'layer1.1.attn.'
+    state = {f'{prefix}proj_k': torch.ones(3), f'{prefix}proj_v': torch.full((3,), 1.0 if equal else 2.0)}
+    converted, dropped = convert_state_dict(state)
+    assert dropped == ({f'{prefix}proj_v': f'shared: equal to {prefix}proj_k'} if equal else {})
+    assert ('backbone.stages.0.blocks.0.attn.proj_v' in converted) is not equal
+
+
 def test_empty_positions_are_left_out(published):
     published = dict(published, **{'layer4.0.cls_pos_embed': torch.zeros(1, 0, 384)})
     _, dropped = convert_state_dict(published)
     assert dropped['layer4.0.cls_pos_embed'].startswith('empty')
 
 
-def test_only_a_common_prefix_is_stripped(published):
-    with pytest.raises(ValueError, match=r"\['module.layer1.0.proj.weight'\]"):
-        convert_state_dict({'module.layer1.0.proj.weight': torch.zeros(1), 'head.bias': torch.zeros(1)})
-
-
-@pytest.mark.parametrize('name', ['layer1.1.mlp.fc1.weight', 'layer2.0.pos_embed', 'blocks.0.attn.qkv.weight'])
-def test_unknown_names_fail(published, name):
-    with pytest.raises(ValueError, match=f'not those of a Vision Longformer: .*{name}'):
-        convert_state_dict({**published, name: torch.zeros(1)})
-
-
-def test_other_files_fail(tmp_path):
-    torch.save(dict(model={}), tmp_path / 'detector.pth')
-    result = run_tool(CONVERTER, tmp_path / 'detector.pth', tmp_path / 'out.pth', check=False)
-    assert result.returncode != 0
-    assert "must hold 'net', but holds ['model']" in result.stdout and 'Traceback' not in result.stdout
-    with pytest.raises(FileNotFoundError):
-        convert_file(tmp_path / 'none.pth', tmp_path / 'out.pth', convert_state_dict, ['net'], 'classification')
-
-
-def test_code_does_not_run(tmp_path):
-    class Code:
-        def __reduce__(self):
-            return os.system, (f'touch {tmp_path / "ran"}',)
-
-    torch.save(dict(net={}, args=Code()), tmp_path / 'code.pth')
-    with pytest.raises(ValueError, match=r'posix\.system'):
-        convert_file(tmp_path / 'code.pth', tmp_path / 'out.pth', convert_state_dict, ['net'], 'classification')
-    assert not (tmp_path / 'ran').exists() and not (tmp_path / 'out.pth').exists()
+def test_blocks_are_counted(published):
+    """The tenth block of a stage is its modules 19 and 20."""
+    state = {f'layer3.{module}.norm.bias': torch.zeros(1) for module in (19, 20)}
+    converted, _ = convert_state_dict(state)
+    assert [*converted] == [f'backbone.stages.2.blocks.9.norm{number}.bias' for number in (1, 2)]

@@ -1,10 +1,10 @@
-"""Turn a published DWNet or Dynamic-DWNet file into one of OpenMMLab.
+"""Convert a published DWNet or Dynamic-DWNet file for OpenMMLab.
 
-A classification file becomes one of mmpretrain's ImageClassifier: the names
-``backbone.*`` of ``vil_mm.DWNet``, and ``head.fc.*`` of ``LinearClsHead``. It
-holds a settings object of yacs beside its tensors: ``--allow
-yacs.config.CfgNode``, with or without yacs. In a detector or a segmentor, the
-backbone's names alone change.
+A classification file becomes one of mmpretrain's ImageClassifier, with the
+names ``backbone.*`` of ``vil_mm.DWNet`` and ``head.fc.*`` of ``LinearClsHead``.
+It holds a settings object of yacs beside its tensors: ``--allow
+yacs.config.CfgNode`` admits it, whether yacs is installed or not. In the file
+of a detector or segmenter, only the names of the backbone change.
 """
 
 from vil_mm.conversion.dwnet import KEYS, convert_state_dict

@@ -1,13 +1,14 @@
-"""Turn a published Vision Longformer file into one of OpenMMLab.
+"""Convert a published Vision Longformer file for OpenMMLab.
 
-A classification file becomes one of mmpretrain's ImageClassifier: the names
-``backbone.*`` of ``vil_mm.ViL``, and ``head.fc.*`` of ``LinearClsHead``. With
-``--detector``, a whole Detectron2 file becomes one of mmdet's MaskRCNN or
+A classification file becomes one of mmpretrain's ImageClassifier, with the
+names ``backbone.*`` of ``vil_mm.ViL`` and ``head.fc.*`` of ``LinearClsHead``.
+With ``--detector``, a whole Detectron2 file becomes one of mmdet's MaskRCNN or
 RetinaNet, as the configs of this repository build them.
 """
 
 from vil_mm.conversion.files import argument_parser, run
-from vil_mm.conversion.vil import convert_detector, convert_state_dict
+from vil_mm.conversion.vil import convert_state_dict
+from vil_mm.conversion.vil_detector import convert_detector
 
 
 def main() -> None:

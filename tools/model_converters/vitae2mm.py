@@ -1,9 +1,9 @@
-"""Turn a published ViTAEv2 or ViTAEv2*-VSA file into one of OpenMMLab.
+"""Convert a published ViTAEv2 or ViTAEv2*-VSA file for OpenMMLab.
 
-A classification file becomes one of mmpretrain's ImageClassifier: the names
-``backbone.*`` of ``vil_mm.ViTAEv2``, and ``head.fc.*`` of ``LinearClsHead``. In
-a file of an mmdet detector the names of the backbone are converted, and those
-of its other parts are kept: neck and heads have the same names in mmdet 3.
+A classification file becomes one of mmpretrain's ImageClassifier, with the
+names ``backbone.*`` of ``vil_mm.ViTAEv2`` and ``head.fc.*`` of
+``LinearClsHead``. In the file of a detector or segmenter, only the names of the
+backbone change.
 """
 
 from vil_mm.conversion.files import argument_parser, run
@@ -14,11 +14,11 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument(
         '--weights',
-        choices=KEYS,
-        help='the moving average of the weights, or the weights alone (default: the average where there is one)',
+        choices=['ema', 'raw'],
+        help='averaged (EMA) or raw weights (default: ema if the file has it, else raw)',
     )
     args = parser.parse_args()
-    run(args, convert_state_dict, [KEYS[args.weights]] if args.weights else list(KEYS.values()), 'ViTAEv2')
+    run(args, convert_state_dict, KEYS[args.weights], 'ViTAEv2')
 
 
 if __name__ == '__main__':
