@@ -2,7 +2,7 @@
 
 import argparse
 
-from vil_mm.datasets.checks.check_data import check_data
+from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch
 
 
