@@ -60,7 +60,9 @@ def train(*args, **kwargs):
 )
 def test_random_shift_switch(train_cfg, ratio, switched_at, tmp_path):
     model = Model()
-    train(model, dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=ratio), train_cfg, tmp_path)
+    # a loop that counts iterations sleeps before it begins the batches anew
+    batches = 2 if train_cfg['by_epoch'] else 8
+    train(model, dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=ratio), train_cfg, tmp_path, batches)
     assert model.seen == [['random', 'self']] * switched_at + [['all', 'self']] * (8 - switched_at)
 
 
