@@ -1,7 +1,7 @@
-"""Child registries of mmengine's, scope ``vil_mm``.
+"""Registries with the scope ``vil_mm``, children of mmengine's.
 
-Each imports its modules when something of the scope is first named, so that
-``type='vil_mm.ViL'`` works in any OpenMMLab project with no ``custom_imports``.
+Each imports its modules when a name of the scope is first looked up, so that
+``type='vil_mm.ViL'`` works in any OpenMMLab project without ``custom_imports``.
 """
 
 from ._extras import require

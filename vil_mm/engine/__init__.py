@@ -1,4 +1,4 @@
-"""What a training run needs beside the model."""
+"""What a training run needs besides the model and the data."""
 
 from .._extras import require
 

@@ -1,6 +1,8 @@
 """The datasets of data loaders."""
 
+import importlib
 import runpy
+import sys
 
 import pytest
 
@@ -57,3 +59,12 @@ def test_the_tools_check_first(tool, words, scenes, config, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r'(val|test)_dataloader: 1 of 2 label maps are missing'):
         runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
     assert not work_dir.exists()
+
+
+def test_only_zip_files_need_mmpretrain(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith('vil_mm.datasets')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'mmpretrain', None)
+    importlib.import_module('vil_mm.datasets.checks')
+    with pytest.raises(ImportError, match=r'mmpretrain is not installed. .*"vil_mm\[cls\]"'):
+        importlib.import_module('vil_mm.datasets.zip_dataset')
