@@ -46,6 +46,8 @@ def test_tensors_are_left_out_and_changed():
     }
     with pytest.raises(ValueError, match=r"1 of 4 names are not those of a model: \['a.b'\]"):
         rename_all({**published, 'a.b': torch.zeros(1)}, RULES, 'a model', left_out={'a.index': 'derived'})
+    with pytest.raises(ValueError, match=r"'layer1.bn.bias' becomes 'norm1.bias', as another of the 4 names does"):
+        rename_all({**published, 'layer1.bn.bias': torch.zeros(1)}, RULES, 'a model', left_out={'a.index': 'derived'})
     with pytest.raises(ValueError, match='0 of 0 names are not those of a model'):
         rename_all({}, RULES, 'a model')
 

@@ -76,13 +76,16 @@ def rename_all(
         Converted: The converted tensors, and what was left out.
 
     Raises:
-        ValueError: If there are unknown names, or nothing to convert.
+        ValueError: If there are unknown names, two that become one, or nothing
+            to convert.
     """
     converted, dropped, unknown = {}, {}, []
     for name, tensor in published.items():
         if reason := _find(name, left_out or {}):
             dropped[name] = reason
         elif own := rename(name, rules):
+            if own in converted:
+                raise ValueError(f'{name!r} becomes {own!r}, as another of the {len(published)} names does')
             change = _find(own, changes or {})
             converted[own] = change(tensor) if change else tensor
         else:
