@@ -1,7 +1,4 @@
-"""Train a small ViL on handwritten digits, and show what it learned.
-
-Each step is one of the tools, run as a user would run it.
-"""
+"""Train a small ViL on handwritten digits and show what it learned, with the tools that users run."""
 
 import json
 import subprocess
@@ -14,19 +11,19 @@ GOAL = 97.0
 
 
 def run(*command: object) -> None:
-    """Run one tool and show the command."""
+    """Print the command of a tool, and run it."""
     words = [str(word) for word in command]
     print('\n$ python ' + ' '.join(words), flush=True)
     subprocess.run([sys.executable, *words], check=True)
 
 
 def newest_scalars() -> Path:
-    """Find the log of scalars of the last run."""
+    """Find the log of losses and accuracies of the last run."""
     return max(WORK_DIR.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
 
 
 def final_accuracy(scalars: Path) -> float:
-    """Read the held-out accuracy after the last epoch, in percent."""
+    """Read the accuracy on held-out digits after the last epoch, in percent."""
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     return [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line][-1]
 

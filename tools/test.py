@@ -1,9 +1,9 @@
-"""Evaluate a checkpoint of any task; the config says which."""
+"""Evaluate a checkpoint. The config determines the task."""
 
 import argparse
 
+from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch
-from vil_mm.engine.check_data import check_data
 
 
 def parse_args() -> argparse.Namespace:
@@ -11,8 +11,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     launch.add_arguments(parser)
-    parser.add_argument('--out', metavar='FILE.pkl', help='also write all predictions to this file')
-    parser.add_argument('--show-dir', metavar='FOLDER', help='also draw the predictions into this folder')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions to this file')
+    parser.add_argument('--show-dir', metavar='FOLDER', help='draw the predictions into this folder')
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out {args.out!r} must end in .pkl or .pickle')

@@ -1,9 +1,10 @@
-"""Train a model of any task; the config says which."""
+"""Train a model. The config determines the task."""
 
 import argparse
 
+from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch
-from vil_mm.engine.check_data import check_data
+from vil_mm.engine.resuming import resume
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,10 +16,10 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='resume from this checkpoint, or without one from the newest whole one in the work directory',
+        help='resume from this checkpoint (default: the newest whole one in the work directory)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on the CPU)')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the real batch size')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch size')
     return parser.parse_args()
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     if args.auto_scale_lr:
         launch.enable_auto_scale_lr(cfg)
     if args.resume:
-        launch.resume(cfg, args.resume)
+        resume(cfg, args.resume)
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
     launch.build_runner(cfg).train()
 

@@ -1,9 +1,9 @@
-"""The optional libraries, and which extra installs them."""
+"""The optional libraries, and the extras that install them."""
 
 from importlib import import_module
 from types import ModuleType
 
-#: Import name to the extras that bring it.
+#: The extras that install each library, by its import name.
 EXTRAS = {
     'mmengine': ('cls', 'det', 'seg'),
     'mmcv': ('cls', 'det', 'seg'),
@@ -17,10 +17,13 @@ def require(name: str) -> ModuleType:
     """Import an optional library.
 
     Args:
-        name (str): A key of ``EXTRAS``.
+        name (str): Its import name, a key of ``EXTRAS``.
+
+    Returns:
+        ModuleType: The library.
 
     Raises:
-        ImportError: If it is not installed; the message names the extra.
+        ImportError: If it is not installed. The message names the extra.
     """
     try:
         return import_module(name)

@@ -11,7 +11,7 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
 from tests.conftest import ROOT
 from tools.analysis_tools.update_model_index import update
-from tools.model_converters.vil2mm import BLOCK_NAMES, EMBED_NAMES
+from vil_mm.conversion.vil import ATTENTION_NAMES, EMBED_NAMES, PERCEPTRON_NAMES
 from vil_mm.models.backbones.vil_arch import ARCH_ZOO, resolve_arch
 
 LEAVES = sorted((ROOT / 'configs/vil').glob('*.py'))
@@ -90,14 +90,14 @@ def test_weight_decay_is_the_published_one():
     model = build_model(cfg)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     decays = {id(p): group['weight_decay'] for group in optimizer.param_groups for p in group['params']}
-    published = {value: key for key, value in EMBED_NAMES.items()}
-    published.update({value: key for (_, key), value in BLOCK_NAMES.items()})
+    tables = EMBED_NAMES, ATTENTION_NAMES, PERCEPTRON_NAMES
+    published = {value: key for table in tables for key, value in table.items()}
     undecayed = 'pos_embed', 'cls_token', 'norm.weight', 'norm.bias', 'norm_embed', 'head.bias', 'relative_position'
     checked = set()
     for name, parameter in model.named_parameters():
         own = name.removeprefix('backbone.').replace('head.fc.', 'head.')
-        suffix = next((s for s in published if own.endswith(s)), None)
-        old_name = own if suffix is None else own.removesuffix(suffix) + published[suffix]
+        module = next((s for s in published if s in own), None)
+        old_name = own if module is None else own.replace(module, published[module])
         expected = 0.0 if any(word in old_name for word in undecayed) else 0.1
         assert decays[id(parameter)] == expected, name
         checked.add(expected)

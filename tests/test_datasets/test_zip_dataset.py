@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from tests.conftest import ROOT
-from vil_mm.datasets import ZipBackend, ZipDataset
-from vil_mm.datasets.zip_backend import ZipArchive, open_archive
+from vil_mm.datasets.zip_backend import ZipArchive, ZipBackend, open_archive
+from vil_mm.datasets.zip_dataset import ZipDataset
 
 NUM_IMAGES = 40
 
@@ -110,7 +110,7 @@ def test_no_images(folder):
 
 def test_map_that_is_no_text(folder):
     (folder / 'train_map.txt').write_bytes(b'n0/\xff.png\t0')
-    with pytest.raises(ValueError, match=r'train_map.txt is no text in UTF-8'):
+    with pytest.raises(ValueError, match=r'train_map.txt is not UTF-8 text'):
         build(folder)
 
 
@@ -146,7 +146,7 @@ def test_missing_files(folder):
 def test_damaged_zip(folder, keep):
     data = (folder / 'train.zip').read_bytes()
     (folder / 'train.zip').write_bytes(data[: int(keep * len(data)) if 0 < keep < 1 else keep])
-    with pytest.raises(ValueError, match=r'train.zip is damaged or no zip file'):
+    with pytest.raises(ValueError, match=r'train.zip is damaged or not a zip file'):
         build(folder)
 
 

@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from vil_mm.engine.checkpoint import find_latest_checkpoint, is_whole, read_checkpoint, use_safe_checkpoint_loading
+from vil_mm.engine.checkpoint import read_checkpoint, use_safe_checkpoint_loading
 
 
 class Code:
@@ -62,7 +62,7 @@ def test_reads_plain_files(tmp_path):
 
 def test_code_is_refused_and_does_not_run(tmp_path, mark):
     save_code(tmp_path / 'code.pth', mark)
-    with pytest.raises(ValueError, match=r'code.pth holds posix\.system beside tensors') as refusal:
+    with pytest.raises(ValueError, match=r'code.pth was not opened, .* holds posix\.system beside') as refusal:
         read_checkpoint(tmp_path / 'code.pth')
     assert 'weights_only' not in str(refusal.value), 'no advice to run it after all'
     with open(tmp_path / 'bare.pkl', 'wb') as file:
@@ -74,10 +74,10 @@ def test_code_is_refused_and_does_not_run(tmp_path, mark):
 
 def test_one_type_can_be_allowed(tmp_path):
     torch.save(dict(args=Namespace(lr=0.1)), tmp_path / 'args.pth')
-    with pytest.raises(ValueError, match=r'args.pth holds argparse\.Namespace beside .*allow it alone'):
+    with pytest.raises(ValueError, match=r'args.pth .* holds argparse\.Namespace beside .*allow just that type'):
         read_checkpoint(tmp_path / 'args.pth')
     assert read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Namespace'])['args'].lr == 0.1
-    with pytest.raises(ValueError, match=r"allow='argparse.Nothing' names nothing"):
+    with pytest.raises(ValueError, match=r"allow='argparse.Nothing' must be the full name of a type"):
         read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Nothing'])
 
 
@@ -98,13 +98,13 @@ def test_kinds_of_dict_become_plain_ones(tmp_path, settings_type, installed):
     torch.save(dict(model=torch.ones(2), config=settings), tmp_path / 'file.pth')
     if not installed:
         del sys.modules['no_such_package']
-    with pytest.raises(ValueError, match=r'file.pth holds no_such_package\.Settings beside .*allow it alone'):
+    with pytest.raises(ValueError, match=r'file.pth .* holds no_such_package\.Settings beside .*allow just that type'):
         read_checkpoint(tmp_path / 'file.pth')
     config = read_checkpoint(tmp_path / 'file.pth', allow=['no_such_package.Settings'])['config']
     assert type(config) is OrderedDict and config == dict(lr=0.1, nested=dict(name='x'))
     assert config.frozen == {'a', 'b'}
     if not installed:
-        with pytest.raises(ValueError, match=r"allow='no_such_package' names nothing"):
+        with pytest.raises(ValueError, match=r"allow='no_such_package' must be the full name of a type"):
             read_checkpoint(tmp_path / 'file.pth', allow=['no_such_package'])
 
 
@@ -112,14 +112,14 @@ def test_damaged_and_missing_files(tmp_path):
     torch.save(dict(a=torch.ones(100)), tmp_path / 'a.pth')
     data = (tmp_path / 'a.pth').read_bytes()
     (tmp_path / 'short.pth').write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=r'short.pth is damaged or no checkpoint'):
+    with pytest.raises(ValueError, match=r'short.pth is damaged or not a checkpoint'):
         read_checkpoint(tmp_path / 'short.pth')
     for name, content in (('a.txt', b'version 1 of a pointer'), ('empty.pth', b''), ('a.html', b'<html></html>')):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f'{name} is damaged or no checkpoint'):
+        with pytest.raises(ValueError, match=f'{name} is damaged or not a checkpoint'):
             read_checkpoint(tmp_path / name)
     (tmp_path / 'a.safetensors').write_bytes(b'12345678 and more')
-    with pytest.raises(ValueError, match=r'a.safetensors is damaged or no checkpoint'):
+    with pytest.raises(ValueError, match=r'a.safetensors is damaged or not a checkpoint'):
         read_checkpoint(tmp_path / 'a.safetensors')
     with pytest.raises(FileNotFoundError, match='there is no checkpoint file'):
         read_checkpoint(tmp_path / 'none.pth')
@@ -168,52 +168,3 @@ def test_history_of_a_run_loads_and_nothing_else_of_it(tmp_path, safe_loading):
     torch.save(dict(extra=Attribute('__init__')), tmp_path / 'sly.pth')
     with pytest.raises(ValueError, match=r"getattr of '__init__'"):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'sly.pth'), 'cpu')
-
-
-def test_latest_checkpoint_is_a_whole_one(tmp_path):
-    assert find_latest_checkpoint(tmp_path) is None
-    for i in (11, 10, 9):
-        torch.save(dict(a=torch.randn(1000)), tmp_path / f'epoch_{i}.pth')
-    torch.save({}, tmp_path / 'best_accuracy_top1_epoch_11.pth')
-    assert find_latest_checkpoint(tmp_path).name == 'epoch_11.pth'
-    newest = tmp_path / 'epoch_11.pth'
-    newest.write_bytes(newest.read_bytes()[:2000])
-    assert find_latest_checkpoint(tmp_path).name == 'epoch_10.pth'
-    middle = tmp_path / 'epoch_10.pth'
-    data = bytearray(middle.read_bytes())
-    data[2000] ^= 255  # one flipped byte, nothing missing
-    middle.write_bytes(data)
-    assert find_latest_checkpoint(tmp_path).name == 'epoch_9.pth'
-    (tmp_path / 'epoch_9.pth').write_bytes(b'')
-    with pytest.raises(ValueError, match=r'none of the checkpoints .* is whole'):
-        find_latest_checkpoint(tmp_path)
-
-
-def test_latest_checkpoint_in_a_folder_of_its_own(tmp_path):
-    """As with ``default_hooks.checkpoint.out_dir``."""
-    work_dir, out_dir = tmp_path / 'work', tmp_path / 'checkpoints'
-    for folder in (work_dir, out_dir):
-        folder.mkdir()
-    torch.save(dict(a=torch.randn(10)), out_dir / 'iter_7.pth')
-    assert find_latest_checkpoint(work_dir) is None
-    (work_dir / 'last_checkpoint').write_text(str(out_dir / 'iter_7.pth'))
-    assert find_latest_checkpoint(work_dir) == out_dir / 'iter_7.pth'
-    (out_dir / 'iter_8.pth').mkdir()
-    with pytest.raises(ValueError, match=r'iter_8\.pth is a folder of shards, as FSDP writes'):
-        find_latest_checkpoint(work_dir)
-
-
-def test_no_damage_passes_or_raises(tmp_path):
-    path = tmp_path / 'a.pth'
-    torch.save(dict(a=torch.randn(10)), path)
-    data = path.read_bytes()
-    assert is_whole(path)
-    # the directory at the end, where zipfile trusts what it reads
-    for position in range(len(data) - 400, len(data)):
-        for bit in (1, 64):
-            damaged = bytearray(data)
-            damaged[position] ^= bit
-            path.write_bytes(damaged)
-            assert is_whole(path) in (True, False)
-    path.write_bytes(data[:-1])
-    assert not is_whole(path)

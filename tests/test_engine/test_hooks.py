@@ -13,7 +13,7 @@ from vil_mm.models import PerformerAttention, SlidingWindowAttention
 
 
 class Model(BaseModel):
-    """Two attentions, whose neighbours it notes in each forward; its loss is told from outside."""
+    """Two attentions, whose ``neighbors`` it records in each forward pass; the test sets its loss."""
 
     def __init__(self, loss_factors=()):
         super().__init__()
@@ -60,12 +60,14 @@ def train(*args, **kwargs):
 )
 def test_random_shift_switch(train_cfg, ratio, switched_at, tmp_path):
     model = Model()
-    train(model, dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=ratio), train_cfg, tmp_path)
+    # a loop that counts iterations sleeps before it begins the batches anew
+    batches = 2 if train_cfg['by_epoch'] else 8
+    train(model, dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=ratio), train_cfg, tmp_path, batches)
     assert model.seen == [['random', 'self']] * switched_at + [['all', 'self']] * (8 - switched_at)
 
 
 def test_random_shift_switch_ratio_out_of_range(tmp_path):
-    with pytest.raises(ValueError, match=r'switch_ratio=1.5 must be 0 to 1'):
+    with pytest.raises(ValueError, match=r'switch_ratio=1.5 must be in \[0, 1\]'):
         train(Model(), dict(type='vil_mm.RandomShiftSwitchHook', switch_ratio=1.5), dict(max_epochs=1), tmp_path)
 
 
@@ -80,7 +82,7 @@ def test_loss_that_is_not_finite_stops_the_run(value, tmp_path):
 
 
 class PerformerModel(BaseModel):
-    """A Performer attention and a head, which notes the attention's directions in each forward."""
+    """A Performer attention and a head; records the attention's directions in each forward pass."""
 
     def __init__(self, num_classes=2):
         super().__init__()
@@ -136,7 +138,7 @@ def test_performer_redraw_resumes(tmp_path):
 
 
 def test_performer_redraw_errors():
-    with pytest.raises(ValueError, match='first=-1 and growth=5 must be at least 0'):
+    with pytest.raises(ValueError, match='first=-1 and growth=5 must both be at least 0'):
         PerformerRedrawHook(first=-1)
 
 
@@ -154,5 +156,5 @@ def test_keep_first_classes_of_no_head(tmp_path):
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
     hook = dict(type='vil_mm.KeepFirstClassesHook', head='head.linear')
     runner = make_runner(model, hook, dict(by_epoch=True, max_epochs=1), tmp_path)
-    with pytest.raises(ValueError, match=r"head='head.linear' is no layer with weights of the model"):
+    with pytest.raises(ValueError, match=r"head='head.linear' must be the name of a linear layer"):
         runner.load_checkpoint(str(tmp_path / 'model.pth'))

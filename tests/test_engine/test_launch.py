@@ -35,14 +35,6 @@ def test_auto_scale_lr():
         launch.enable_auto_scale_lr(Config(dict()))
 
 
-def test_resume_without_a_checkpoint_keeps_what_the_config_loads(tmp_path):
-    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', resume=False))
-    launch.resume(cfg, 'auto')
-    assert cfg.load_from == 'pretrained.pth' and not cfg.resume
-    launch.resume(cfg, 'epoch_3.pth')
-    assert cfg.load_from == 'epoch_3.pth' and cfg.resume
-
-
 @pytest.mark.parametrize('hooks', [None, [dict(type='EMAHook')], [dict(type='vil_mm.CheckFiniteLossHook')]])
 def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
     built = []
@@ -54,7 +46,7 @@ def test_every_run_stops_at_a_loss_that_is_not_finite(hooks, monkeypatch):
     assert len(types) == len({*types, *(hook['type'] for hook in hooks or [])})
 
 
-def test_synchronised_norms_need_gpus(monkeypatch):
+def test_synchronized_norms_need_gpus(monkeypatch):
     monkeypatch.setattr(launch, 'use_safe_checkpoint_loading', lambda: None)
     cfg = launch.load_config(
         'configs/vil/segmentation/vil-small_upernet_8xb2-160k_ade20k-512x512.py', None, 'pytorch', {}

@@ -1,9 +1,13 @@
-"""Write scenes of handwritten digits, annotated as COCO (boxes, instance masks) and as label maps.
+"""Write scenes of handwritten digits, annotated in COCO's format (boxes and instance masks) and as label maps.
 
-Each scene is a dark canvas with one to five of scikit-learn's digits in sizes of their own, which hardly overlap.
-Written are ``{train,val}/<number>.png``, ``annotations/{train,val}.json`` in COCO's format, whose masks are the
-digits' outlines, holes filled, and ``label_maps/{train,val}/<number>.png``: 0 for the background, 1 to 10 for the
-digits 0 to 9, holes left out. Training and validation scenes share no digit's scan.
+Each scene is a dark canvas with one to five of scikit-learn's digits, which have different sizes and hardly overlap.
+The files are:
+
+``{train,val}/<number>.png``             the scenes
+``annotations/{train,val}.json``         COCO's format; the masks are the digits' outlines, with their holes filled
+``label_maps/{train,val}/<number>.png``  0 for the background and the holes, 1 to 10 for the digits 0 to 9
+
+Training and validation scenes are made of different scans.
 """
 
 import argparse
@@ -17,12 +21,12 @@ from PIL import Image
 
 CLASSES = [str(digit) for digit in range(10)]
 SIZES = (28, 52)
-INK = 80  # grey level from which a pixel belongs to its digit
+INK = 80  # gray level at which a pixel begins to belong to its digit
 MAX_OVERLAP = 0.05
 
 
 def place(rng: np.random.Generator, count: int, canvas: int) -> list[tuple[int, int, int]]:
-    """Draw squares ``(x, y, size)`` in pixels of which no two overlap much; as many as find room."""
+    """Place up to ``count`` squares that hardly overlap, each ``(x, y, size)`` in pixels, at random."""
     squares: list[tuple[int, int, int]] = []
     for _ in range(20 * count):
         size = int(rng.integers(*SIZES))
@@ -42,14 +46,14 @@ def draw_scene(rng: np.random.Generator, scans: np.ndarray, labels: np.ndarray, 
     """Draw one scene.
 
     Args:
-        rng (np.random.Generator): Draws what is random.
-        scans (np.ndarray): ``(n, 8, 8)`` grey levels, 0 to 255.
-        labels (np.ndarray): ``(n,)``, 0 to 9.
+        rng (np.random.Generator): The source of random numbers.
+        scans (np.ndarray): ``(n, 8, 8)``, gray levels from 0 to 255, uint8.
+        labels (np.ndarray): ``(n,)``, digits from 0 to 9.
         canvas (int): Height and width of the scene, in pixels.
 
     Returns:
-        tuple: The scene and its label map, ``(canvas, canvas)`` in uint8, and
-        the digits as a list of ``(label, bounding box, area, polygons)``.
+        tuple: The scene and its label map, both ``(canvas, canvas)`` and uint8,
+        and a list of the digits: ``(label, bounding box, area, polygons)``.
     """
     scene, label_map = (np.zeros((canvas, canvas), np.uint8) for _ in range(2))
     instances = []
@@ -62,7 +66,7 @@ def draw_scene(rng: np.random.Generator, scans: np.ndarray, labels: np.ndarray, 
         scene[part] = np.maximum(scene[part], digit)
         label_map[part][ink] = label + 1
         outlines, _ = cv2.findContours(ink.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        # what is too thin for a polygon is left out
+        # outlines of fewer than three points are not polygons
         polygons = [(outline[:, 0] + (x, y)).astype(float) for outline in outlines if len(outline) >= 3]
         corners = np.concatenate(polygons)
         left, top = corners.min(0)
@@ -74,10 +78,10 @@ def draw_scene(rng: np.random.Generator, scans: np.ndarray, labels: np.ndarray, 
 
 
 def write_scenes(root: Path, split: str, count: int, canvas: int, scans: np.ndarray, labels: np.ndarray) -> None:
-    """Write the scenes of a split; equal arguments give equal files.
+    """Write the scenes of a split. The same arguments give the same files.
 
     Raises:
-        ValueError: If there are images that this would not overwrite.
+        ValueError: If there are other images, which this would not overwrite.
     """
     names = [f'{number:04d}.png' for number in range(count)]
     others = sorted(path for path in root.rglob(f'{split}/*.png') if path.name not in names)
@@ -112,10 +116,12 @@ def write_scenes(root: Path, split: str, count: int, canvas: int, scans: np.ndar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--root', type=Path, default=Path('data/digit_scenes'), help='folder to write to (%(default)s)')
-    parser.add_argument('--size', type=int, default=128, help='height and width in pixels (%(default)s)')
-    parser.add_argument('--num-train', type=int, default=800, help='scenes to train on (%(default)s)')
-    parser.add_argument('--num-val', type=int, default=100, help='scenes to validate on (%(default)s)')
+    parser.add_argument(
+        '--root', type=Path, default=Path('data/digit_scenes'), help='output folder (default: %(default)s)'
+    )
+    parser.add_argument('--size', type=int, default=128, help='height and width in pixels (default: %(default)s)')
+    parser.add_argument('--num-train', type=int, default=800, help='number of training scenes (default: %(default)s)')
+    parser.add_argument('--num-val', type=int, default=100, help='number of validation scenes (default: %(default)s)')
     args = parser.parse_args()
     if args.size < SIZES[1]:
         parser.error(f'--size {args.size} must be at least {SIZES[1]}, so that the largest digit fits')

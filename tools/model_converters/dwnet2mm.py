@@ -1,90 +1,14 @@
-"""Turn a published DWNet or Dynamic-DWNet file into one of OpenMMLab.
+"""Convert a published DWNet or Dynamic-DWNet file for OpenMMLab.
 
-A classification file becomes one of mmpretrain's ImageClassifier: the names
-``backbone.*`` of ``vil_mm.DWNet``, and ``head.fc.*`` of ``LinearClsHead``. It
-holds a settings object of yacs beside its tensors: ``--allow
-yacs.config.CfgNode``, with or without yacs. In a detector or a segmentor, the
-backbone's names alone change.
+A classification file becomes one of mmpretrain's ImageClassifier, with the
+names ``backbone.*`` of ``vil_mm.DWNet`` and ``head.fc.*`` of ``LinearClsHead``.
+It holds a settings object of yacs beside its tensors: ``--allow
+yacs.config.CfgNode`` admits it, whether yacs is installed or not. In the file
+of a detector or segmenter, only the names of the backbone change.
 """
 
-import re
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from vil_mm.engine.conversion import OTHER_PARTS, argument_parser, run, strip_module
-
-#: Under which a file holds its tensors: a classification file, or one of a detector or segmentor.
-KEYS = 'model', 'state_dict'
-MODULE_NAMES = {
-    'patch_embed.proj': 'stages.0.embed.projection',
-    'patch_embed.norm': 'stages.0.embed.norm',
-    'norm': 'norm',
-}
-#: Modules of a block. ``attn2conv.conv``, the depth-wise convolution, has a ``conv2`` of its own where it is dynamic.
-BLOCK_NAMES = {
-    'attn2conv.conv0': 'mixer.conv1',
-    'attn2conv.bn0': 'mixer.bn1',
-    'attn2conv.conv': 'mixer.depthwise',
-    'attn2conv.conv.conv1': 'mixer.depthwise.image_kernels.squeeze',
-    'attn2conv.conv.bn': 'mixer.depthwise.image_kernels.bn',
-    'attn2conv.conv.conv2': 'mixer.depthwise.image_kernels.expand',
-    'attn2conv.conv.conv1.0': 'mixer.depthwise.pixel_kernels.squeeze',
-    'attn2conv.conv.conv1.1': 'mixer.depthwise.pixel_kernels.bn',
-    'attn2conv.conv.conv2.0': 'mixer.depthwise.pixel_kernels.expand',
-    'attn2conv.bn': 'mixer.bn2',
-    'attn2conv.conv2': 'mixer.conv2',
-    'attn2conv.bn2': 'mixer.bn3',
-    'bn': 'bn',
-    'mlp.fc1': 'ffn.layers.0.0',
-    'mlp.fc2': 'ffn.layers.1',
-}
-KINDS = 'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked'
-
-
-def convert_module(module: str) -> str | None:
-    """Convert the name of a module of the backbone; None if it is not known."""
-    if module in MODULE_NAMES or re.fullmatch(r'norm\d', module):
-        return MODULE_NAMES.get(module, module)
-    block = re.fullmatch(r'layers\.(\d+)\.blocks\.(\d+)\.(.+)', module)
-    if block and block[3] in BLOCK_NAMES:
-        return f'stages.{block[1]}.blocks.{block[2]}.{BLOCK_NAMES[block[3]]}'
-    merging = re.fullmatch(r'layers\.(\d+)\.downsample\.(reduction|norm)', module)
-    return f'stages.{int(merging[1]) + 1}.embed.{merging[2]}' if merging else None
-
-
-def convert_state_dict(published: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Convert a published state dict.
-
-    Args:
-        published (Mapping[str, Tensor]): Its tensors: a classifier's, or those
-            of a detector or segmentor, whose backbone's begin with
-            ``backbone.``; with or without ``module.`` before all names.
-
-    Returns:
-        tuple[dict[str, Tensor], dict[str, str]]: The converted tensors, and
-        the published names that were left out, with the reason: none.
-
-    Raises:
-        ValueError: If a name is not one of a DWNet.
-    """
-    published = strip_module(published)
-    whole = any(name.startswith('backbone.') for name in published)
-    converted, unknown = {}, []
-    for name, tensor in published.items():
-        module, _, kind = name.removeprefix('backbone.').rpartition('.')
-        own = convert_module(module) if name.startswith('backbone.') == whole and kind in KINDS else None
-        if own is not None:
-            converted[f'backbone.{own}.{kind}'] = tensor
-        elif whole and name.startswith(OTHER_PARTS):
-            converted[name] = tensor
-        elif not whole and name in ('head.weight', 'head.bias'):
-            converted[f'head.fc.{kind}'] = tensor
-        else:
-            unknown.append(name)
-    if unknown:
-        raise ValueError(f'{len(unknown)} of {len(published)} names are not those of a DWNet: {unknown[:5]}')
-    return converted, {}
+from vil_mm.conversion.dwnet import KEYS, convert_state_dict
+from vil_mm.conversion.files import argument_parser, run
 
 
 def main() -> None:

@@ -1,133 +1,32 @@
-"""Turn a published L2ViT file into one of OpenMMLab.
+"""Convert a published L2ViT file for OpenMMLab.
 
-A classification file becomes one of mmpretrain's ImageClassifier: the names
-``backbone.*`` of ``vil_mm.L2ViT``, and ``head.fc.*`` of ``LinearClsHead``. A
-detection or segmentation file becomes one of mmdet or mmsegmentation; its names
-outside the backbone stay as they are.
+A classification file becomes one of mmpretrain's ImageClassifier, with the
+names ``backbone.*`` of ``vil_mm.L2ViT`` and ``head.fc.*`` of ``LinearClsHead``.
+In the file of a detector or segmenter, only the names of the backbone change.
 
 A published classification file holds its weights twice, raw and averaged (EMA).
-The averaged ones are those whose accuracy is published, and are taken where
-they are there; ``--weights`` chooses.
+The published accuracy is that of the averaged weights, which are taken if the
+file has them; ``--weights`` chooses.
 
-The published classifiers of ImageNet-22K number their classes otherwise than
-those of ImageNet-1K. ``--class-map`` takes the publication's map, and keeps the
-head's rows of the 1000 classes: what fine-tuning starts from.
+The published classifiers of ImageNet-22K number their classes differently than
+those of ImageNet-1K. ``--class-map`` takes the publication's map and keeps the
+head's rows of the 1000 classes, as a starting point for fine-tuning.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
-
-from torch import Tensor
-
-from vil_mm.engine.conversion import OTHER_PARTS, argument_parser, run, strip_module
-
-#: Names outside of blocks, and ours for them.
-NAMES = {
-    r'downsample_layers\.0\.proj\.proj\.([0134])\.(\w+)': r'backbone.stages.0.downsample.convs.\1.\2',
-    r'downsample_layers\.([123])\.proj\.(weight|bias)': r'backbone.stages.\1.downsample.projection.\2',
-    r'downsample_layers\.([0123])\.norm\.(weight|bias)': r'backbone.stages.\1.downsample.norm.\2',
-    r'(norm[0123]?)\.(weight|bias)': r'backbone.\1.\2',
-    r'head\.(weight|bias)': r'head.fc.\1',
-}
-#: The same, within a block.
-BLOCK_NAMES = {
-    r'cpe\.([01])\.proj\.(weight|bias)': r'position_encodings.\1.proj.\2',
-    r'(norm[123])\.(weight|bias)': r'\1.\2',
-    r'attn\.(temperature|(qkv|proj)\.(weight|bias))': r'attn.\1',
-    r'mlp\.fc1\.(weight|bias)': r'ffn.layers.0.0.\1',
-    r'mlp\.fc2\.(weight|bias)': r'ffn.layers.1.\1',
-    r'local_mp\.(conv[12])\.(weight|bias)': r'local_concentration.\1.\2',
-    r'local_mp\.bn\.(\w+)': r'local_concentration.norm.\1',
-}
-#: Under which keys a file may hold the weights, by the choice of them.
-KEYS = {None: ['model_ema', 'model', 'state_dict'], 'ema': ['model_ema'], 'raw': ['model', 'state_dict']}
-NUM_MAPPED_CLASSES = 1000
-
-
-def convert_name(name: str) -> str | None:
-    """Convert the name of a published tensor; None: it is not known."""
-    if name.startswith(OTHER_PARTS):
-        return name
-    name = name.removeprefix('backbone.')
-    block = re.fullmatch(r'stages\.([0123])\.(\d+)\.(.+)', name)
-    prefix, names = (f'backbone.stages.{block[1]}.blocks.{block[2]}.', BLOCK_NAMES) if block else ('', NAMES)
-    for published, own in names.items():
-        match = re.fullmatch(published, block[3] if block else name)
-        if match:
-            return prefix + match.expand(own)
-    return None
-
-
-def convert_state_dict(
-    published: Mapping[str, Tensor], class_map: Sequence[int] | None = None
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Convert a published state dict.
-
-    Args:
-        published (Mapping[str, Tensor]): Its tensors, with or without
-            ``module.`` or ``backbone.`` before the names.
-        class_map (Sequence[int], optional): The rows of the head to keep, in
-            their new order. Defaults to None: all.
-
-    Returns:
-        tuple[dict[str, Tensor], dict[str, str]]: The converted tensors, and
-        the published names that were left out, with the reason: none is.
-
-    Raises:
-        ValueError: If a name is not one of an L2ViT, or ``class_map`` does not
-            fit the head.
-    """
-    published = strip_module(published)
-    names = {name: convert_name(name) for name in published}
-    unknown = [name for name, own in names.items() if own is None]
-    if unknown:
-        raise ValueError(f'{len(unknown)} of {len(published)} names are not those of an L2ViT: {unknown[:5]}')
-    converted = {own: published[name] for name, own in names.items()}
-    if class_map is not None:
-        if 'head.fc.weight' not in converted:
-            raise ValueError('the file has no head of a classifier, so a class map does not apply to it')
-        num_rows = len(converted['head.fc.weight'])
-        outside = [row for row in class_map if not 0 <= row < num_rows]
-        if outside:
-            raise ValueError(f'the class map has rows such as {outside[0]}, but the head has rows 0 to {num_rows - 1}')
-        for kind in ('weight', 'bias'):
-            converted[f'head.fc.{kind}'] = converted[f'head.fc.{kind}'][list(class_map)]
-    return converted, {}
-
-
-def read_class_map(path: str | Path) -> list[int]:
-    """Read a class map: line ``i`` is the row of the larger head that class ``i`` has.
-
-    Raises:
-        ValueError: If it is not one of 1000 rows, all distinct.
-        FileNotFoundError: If there is no such file.
-    """
-    lines = Path(path).read_text().split()
-    wrong = [line for line in lines if not (line.isascii() and line.isdigit())]
-    if wrong:
-        raise ValueError(f'{path} must hold the number of a row in each line, but holds {wrong[0]!r}')
-    rows = [int(line) for line in lines]
-    if len(rows) != NUM_MAPPED_CLASSES or len(set(rows)) != len(rows):
-        raise ValueError(
-            f'{path} must hold {NUM_MAPPED_CLASSES} distinct rows, but holds {len(rows)}, {len(set(rows))} distinct'
-        )
-    return rows
+from vil_mm.conversion.files import argument_parser, run
+from vil_mm.conversion.l2vit import KEYS, convert_state_dict, read_class_map
 
 
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument('--weights', choices=['ema', 'raw'], help='default: ema where the file has it, else raw')
+    parser.add_argument('--weights', choices=['ema', 'raw'], help='default: ema if the file has it, else raw')
     parser.add_argument('--class-map', metavar='FILE', help="the publication's custom_map22kto1k.txt")
     args = parser.parse_args()
-    class_map = None
-    if args.class_map:
-        try:
-            class_map = read_class_map(args.class_map)
-        except (ValueError, FileNotFoundError) as error:
-            raise SystemExit(f'error: {error}') from error
-    run(args, partial(convert_state_dict, class_map=class_map), KEYS[args.weights], 'L2ViT')
+
+    def convert(published):
+        return convert_state_dict(published, read_class_map(args.class_map) if args.class_map else None)
+
+    run(args, convert, KEYS[args.weights], 'L2ViT')
 
 
 if __name__ == '__main__':

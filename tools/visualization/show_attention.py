@@ -1,8 +1,9 @@
-"""Draw where a token looks: the attention weights of each head, over the image, stage by stage.
+"""Draw where a token looks: the attention weights of each head over the image, stage by stage.
 
-Works with any classifier, detector or segmenter whose attentions weigh the values of their tokens: the sliding window,
-full attention and Performer, so with ViL; not with attentions that mix, move or pad tokens first, or have no weights.
-The picture is the image as the network sees it, after the config's test pipeline.
+This works with any classifier, detector or segmenter whose attentions compute weighted sums of the values of single
+tokens: the sliding window, full attention and Performer, and so with ViL. It does not work with attentions that mix,
+move or pad tokens first, or that have no weights. The image is drawn as the network gets it, after the config's test
+pipeline.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from vil_mm.models.attentions.base_attention import BaseAttention
 
 
 def make_inferencer(config: Path, checkpoint: Path):
-    """Make the inferencer of the config's library, on the CPU, for one image at a time."""
+    """Make the inferencer of the config's library, on the CPU."""
     scope = Config.fromfile(config).default_scope
     if scope == 'mmpretrain':
         from mmpretrain.apis import ImageClassificationInferencer
@@ -38,23 +39,26 @@ def make_inferencer(config: Path, checkpoint: Path):
 
 
 def record_inputs(inferencer, image: Path, block: int) -> tuple[Tensor, list[tuple[BaseAttention, Tensor, tuple]]]:
-    """Run an image, and record what the attentions get.
+    """Run the model on an image, and record the inputs of the attentions.
 
     Args:
-        inferencer: Of :func:`make_inferencer`.
+        inferencer: The inferencer, from :func:`make_inferencer`.
         image (Path): The image.
-        block (int): Which block of each stage; -1 is the last.
+        block (int): The index of the block in each stage; -1 is the last.
 
     Returns:
         tuple: The backbone's input ``(1, 3, H, W)``, and per stage the
         attention, its tokens ``(1, G + h * w, C)`` and its grid ``(h, w)``.
+
+    Raises:
+        ValueError: If a stage has no such block, or the block no attention.
     """
     backbone = inferencer.model.backbone
     images, records = [], []
     handles = [backbone.register_forward_pre_hook(lambda module, args: images.append(args[0]))]
-    for stage in backbone.stages:
+    for number, stage in enumerate(backbone.stages):
         if not -len(stage.blocks) <= block < len(stage.blocks):
-            raise ValueError(f'--block {block}: stage {len(records)} has {len(stage.blocks)} blocks')
+            raise ValueError(f'--block {block}: stage {number} has {len(stage.blocks)} blocks')
         attention = getattr(stage.blocks[block], 'attn', None)
         if attention is None:
             raise ValueError(f'{type(backbone).__name__} has no attention')
@@ -66,19 +70,19 @@ def record_inputs(inferencer, image: Path, block: int) -> tuple[Tensor, list[tup
 
 
 def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, int], token: int) -> Tensor:
-    """Find how much each token counts for one, as the gradient of its output by the values.
+    """Find the attention weights of a token, as the gradient of its output with respect to the values.
 
     Args:
         attention (BaseAttention): The attention.
         x (Tensor): Its input, ``(1, G + h * w, C)``.
         hw_shape (tuple[int, int]): The grid.
-        token (int): Which token's output.
+        token (int): The index of the token.
 
     Returns:
-        Tensor: ``(heads, G + h * w)``; each head's weights add up to 1.
+        Tensor: ``(heads, G + h * w)``. The weights of each head add up to 1.
 
     Raises:
-        ValueError: If the output is no weighted sum of the tokens' values, each
+        ValueError: If the output is not a weighted sum of values that are each
             the projection of one token.
     """
     seen = {}
@@ -127,15 +131,17 @@ def show_attention(
         checkpoint (Path): Checkpoint file.
         image (Path): The image.
         target (Path): The picture to write.
-        point (list[int], optional): Column and row, in pixels of the image as
-            the network sees it, of the token that looks. None: the centre.
-        global_token (int, optional): A global token that looks in place of one
-            of the image.
-        block (int): Which block of each stage; -1 is the last.
+        point (list[int], optional): Column and row of the token that looks, in
+            pixels of the image as the network gets it. Defaults to None: the
+            center.
+        global_token (int, optional): The global token that looks, instead of a
+            token of the image. Defaults to None.
+        block (int): The index of the block in each stage. Defaults to -1: the
+            last.
 
     Raises:
-        ValueError: If ``point`` is outside of the image, ``block`` is not
-            there, or the attentions have no weights.
+        ValueError: If ``point`` is outside of the image, a stage has no such
+            block, or the attentions have no weights.
     """
     use_safe_checkpoint_loading()
     inferencer = make_inferencer(config, checkpoint)
@@ -187,9 +193,11 @@ def main() -> None:
     parser.add_argument('image', type=Path, help='image file')
     parser.add_argument('target', type=Path, help='picture to write')
     looker = parser.add_mutually_exclusive_group()
-    looker.add_argument('--point', type=int, nargs=2, metavar=('X', 'Y'), help='the token that looks (the centre)')
-    looker.add_argument('--global-token', type=int, metavar='N', help='the global token that looks, counted from 0')
-    parser.add_argument('--block', type=int, default=-1, help='which block of each stage (the last)')
+    looker.add_argument(
+        '--point', type=int, nargs=2, metavar=('X', 'Y'), help='the token that looks (default: the center)'
+    )
+    looker.add_argument('--global-token', type=int, metavar='N', help='index of the global token that looks')
+    parser.add_argument('--block', type=int, default=-1, help='index of the block in each stage (default: the last)')
     args = parser.parse_args()
     try:
         show_attention(**vars(args))

@@ -1,4 +1,4 @@
-"""Draw test images of a classifier with what it takes them for, the mistaken ones first."""
+"""Draw test images with the predictions of a classifier, its mistakes first."""
 
 import argparse
 from pathlib import Path
@@ -17,10 +17,10 @@ COLUMNS = 10
 
 
 def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: int) -> None:
-    """Draw the images.
+    """Draw the picture.
 
     Args:
-        config (Path): Config of an ``ImageClassifier``; its test set is shown.
+        config (Path): Config of an ``ImageClassifier`` and its test set.
         checkpoint (Path): Checkpoint file.
         target (Path): The picture to write.
         num_images (int): How many images to draw.
@@ -38,7 +38,7 @@ def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: i
     pairs = list(zip(infos, results))
     mistaken = [pair for pair in pairs if pair[0]['gt_label'] != pair[1]['pred_label']]
     right = [pair for pair in pairs if pair[0]['gt_label'] == pair[1]['pred_label']]
-    # The rest evenly over the test set, so that every class is seen.
+    # the other images are spread over the test set, so that every class is seen
     room = max(0, num_images - len(mistaken))
     shown = (mistaken + right[:: max(1, len(right) // max(1, room))][:room])[:num_images]
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument('config', type=Path, help='config file of a classifier')
     parser.add_argument('checkpoint', type=Path, help='checkpoint file')
     parser.add_argument('target', type=Path, help='picture to write')
-    parser.add_argument('--num-images', type=int, default=50, help='how many images to draw (%(default)s)')
+    parser.add_argument('--num-images', type=int, default=50, help='number of images to draw (default: %(default)s)')
     args = parser.parse_args()
     show_predictions(args.config, args.checkpoint, args.target, args.num_images)
 

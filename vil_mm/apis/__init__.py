@@ -1,4 +1,4 @@
-"""What users call: ``import vil_mm.apis`` makes the models known to mmpretrain's ``get_model`` and inferencers."""
+"""Functions for users; importing this makes the models known to mmpretrain's ``get_model`` and inferencers."""
 
 from importlib.util import find_spec
 

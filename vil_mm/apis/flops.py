@@ -1,4 +1,4 @@
-"""Counting multiply-adds, and the size of the images that they are counted for."""
+"""Counting multiply-adds, and the image size to count them for."""
 
 import math
 from collections.abc import Sequence
@@ -14,44 +14,46 @@ from ..models.attentions.base_attention import BaseAttention
 
 
 def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
-    """Count the multiply-adds of a forward pass: products of matrices, convolutions, attentions.
+    """Count the multiply-adds of matrix products, convolutions and attentions in a forward pass.
 
-    What runs is counted, operation by operation; the sliding window counts its
-    whole neighbourhood for every token, also beyond the border (in plain
-    PyTorch, without the compiled op, padded chunks count too). Additions of
-    biases, norms and activations do not count.
+    The operations that run are counted one by one. The sliding window counts
+    its whole neighborhood for every token, even beyond the border (in plain
+    PyTorch, without the compiled op, padded chunks count too). Biases, norms
+    and activations do not count.
 
     Args:
         model (nn.Module): The model, in evaluation mode.
-        inputs (Sequence): What its forward takes.
-        **kwargs: The same, by name.
+        inputs (Sequence): Positional arguments of its forward pass.
+        **kwargs: Keyword arguments of its forward pass.
 
     Returns:
-        dict[str, int]: By name of the module (``''`` for the whole model).
+        dict[str, int]: The counts by module name. That of the whole model is
+        ``''``.
     """
-    # PyTorch has no formula for its fused attention on the CPU; by plain products it is counted
+    # PyTorch has no formula for its fused attention on the CPU, so it runs as plain matrix products
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(*inputs, **kwargs)
     root = type(model).__name__
     macs = {}
     for name, operations in counter.get_flop_counts().items():
-        # the counter puts the root's class name in front of the names of its modules
+        # the counter begins the names of modules with the class name of the model
         own = '' if name in ('Global', root) else name.removeprefix(f'{root}.')
         macs[own] = sum(operations.values()) // 2
     return macs
 
 
 def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
-    """Count multiply-adds as the publication of Vision Longformer does, where it differs from what runs.
+    """Count multiply-adds as the publication of Vision Longformer does.
 
-    Its count of spatial reduction rounds the reduced map up, while the
-    convolution rounds down; its count of Performer has a product and three
-    sums more. Compare :func:`count_macs`.
+    It differs from :func:`count_macs` in two mechanisms. For spatial reduction,
+    the publication rounds the size of the reduced map up, while the convolution
+    rounds it down. For Performer, it counts one more product and three more
+    sums.
 
     Args:
         model (nn.Module): A model with attentions of this package.
-        inputs (Sequence): What its forward takes.
-        **kwargs: The same, by name.
+        inputs (Sequence): Positional arguments of its forward pass.
+        **kwargs: Keyword arguments of its forward pass.
 
     Returns:
         int: Multiply-adds.
@@ -79,15 +81,15 @@ def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
 
 
 def image_size(cfg: Config) -> int:
-    """Find the height and width of a classifier's training images: what the pipeline's last crop or resizing makes.
+    """Find the size of a classifier's training images, which the last crop or resize of the pipeline sets.
 
     Args:
-        cfg (Config): The config.
+        cfg (Config): The classifier's config.
 
     Returns:
-        int: Both, in pixels.
+        int: Height and width, which are equal, in pixels.
     """
     steps = cfg.train_dataloader.dataset.pipeline
-    # of a random choice any will do
+    # of a random choice, any branch will do
     steps = [inner for step in steps for inner in (step.transforms[0] if 'transforms' in step else [step])]
     return [step[key] for step in steps for key in ('crop_size', 'scale') if key in step][-1]

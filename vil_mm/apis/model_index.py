@@ -14,9 +14,9 @@ def register_models() -> None:
         FileNotFoundError: If neither the package nor the repository around it
             holds the index.
     """
-    # in a wheel the configs lie in the package, in a checkout beside it
+    # an installed package contains the configs, a checkout has them beside it
     homes = PACKAGE / '.mim', PACKAGE.parent
     home = next((home for home in homes if (home / 'model-index.yml').is_file()), None)
     if home is None:
-        raise FileNotFoundError(f'there is no model-index.yml in {homes[0]} or {homes[1]}: install vil_mm again')
+        raise FileNotFoundError(f'there is no model-index.yml in {homes[0]} or {homes[1]}: reinstall vil_mm')
     ModelHub.register_model_index(home / 'model-index.yml', config_prefix=home)

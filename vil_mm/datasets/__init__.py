@@ -1,10 +1,6 @@
-"""Datasets that OpenMMLab lacks."""
+"""Datasets that OpenMMLab lacks, and checks of any run's data."""
 
 from .._extras import require
 
-require('mmpretrain')
-
-from .zip_backend import ZipBackend  # noqa: E402
-from .zip_dataset import ZipDataset  # noqa: E402
-
-__all__ = ['ZipBackend', 'ZipDataset']
+require('mmengine')
+require('mmcv')

@@ -1,4 +1,4 @@
-"""Files inside zip archives, read in place."""
+"""Reading files in zip archives in place."""
 
 import io
 import os
@@ -10,7 +10,7 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 
 
 class SharedFile(io.RawIOBase):
-    """A file that is read at a position of this object's own, so that forked processes do not disturb each other.
+    """A file with a read position of its own in each process, so that forked processes do not disturb each other.
 
     Args:
         path (str | Path): The file.
@@ -23,11 +23,11 @@ class SharedFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Tell that the file can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Say that it can be read anywhere."""
+        """Tell that the file can be read from any position."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -50,14 +50,14 @@ class SharedFile(io.RawIOBase):
 
 
 class ZipArchive:
-    """A zip archive that many processes may read at once; its directory is read once, before they fork.
+    """A zip archive that many processes can read at once. Its directory is read once, before they fork.
 
     Args:
         path (str | Path): The archive.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged; the message names it.
+        ValueError: If it is damaged. The message names it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -69,7 +69,7 @@ class ZipArchive:
         except PermissionError:
             raise
         except Exception as error:  # zipfile raises many kinds on damaged files
-            raise ValueError(f'{self.path} is damaged or no zip file: {error}') from error
+            raise ValueError(f'{self.path} is damaged or not a zip file: {error}') from error
 
     def __reduce__(self) -> tuple:
         return type(self), (self.path,)
@@ -82,7 +82,7 @@ class ZipArchive:
 
         Raises:
             FileNotFoundError: If the archive has no file ``name``.
-            ValueError: If it is damaged; the message names archive and file.
+            ValueError: If it is damaged. The message names archive and file.
         """
         if name not in self:
             raise FileNotFoundError(f'{self.path} has no file {name!r}')
@@ -94,15 +94,15 @@ class ZipArchive:
 
 @cache
 def open_archive(path: str) -> ZipArchive:
-    """Open an archive once in this process, and in those that it forks into; arguments and errors of the class."""
+    """Open an archive once for this process and the ones forked from it; arguments and errors as of the class."""
     return ZipArchive(path)
 
 
 @register_backend('zip')
 class ZipBackend(BaseStorageBackend):
-    """Storage backend of mmengine: ``images.zip/n01/x.jpg`` names the file ``n01/x.jpg`` in ``images.zip``.
+    """Storage backend of mmengine in which ``images.zip/n01/x.jpg`` is the file ``n01/x.jpg`` in ``images.zip``.
 
-    With it, ``LoadImageFromFile(backend_args=dict(backend='zip'))`` reads the
+    ``LoadImageFromFile(backend_args=dict(backend='zip'))`` uses it to read the
     images of :class:`ZipDataset`.
     """
 
@@ -111,7 +111,8 @@ class ZipBackend(BaseStorageBackend):
 
         Raises:
             FileNotFoundError: If there is no such archive, or no such file in it.
-            ValueError: If ``filepath`` names no zip file, or archive or file are damaged.
+            ValueError: If ``filepath`` does not name a zip file, or the archive
+                or the file is damaged.
         """
         path, separator, name = str(filepath).partition('.zip/')
         if not separator:

@@ -3,39 +3,43 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.fileio import list_from_file
-from mmpretrain.datasets import BaseDataset
-from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+from .._extras import require
 
-from ..registry import DATASETS
-from .zip_backend import open_archive
+require('mmpretrain')
+
+from mmengine.fileio import list_from_file  # noqa: E402
+from mmpretrain.datasets import BaseDataset  # noqa: E402
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # noqa: E402
+
+from ..registry import DATASETS  # noqa: E402
+from .zip_backend import open_archive  # noqa: E402
 
 
 @DATASETS.register_module()
 class ZipDataset(BaseDataset):
-    """Images of ``<split>.zip``, with the classes that ``<split>_map.txt`` gives them.
+    """Images in ``<split>.zip``, with their classes in ``<split>_map.txt``.
 
     Each line of the map has the name of an image in the archive, a tab (or
-    blanks), and the index of its class. The whole map is checked when the
-    dataset is built. Images are read in place: the pipeline needs
-    ``LoadImageFromFile(backend_args=dict(backend='zip'))``.
+    spaces), and the index of its class. The whole map is checked when the
+    dataset is built. Images are read in place, which needs
+    ``LoadImageFromFile(backend_args=dict(backend='zip'))`` in the pipeline.
 
     Args:
         data_root (str): Folder of the two files.
-        split (str): What their names begin with. Defaults to ``'train'``.
+        split (str): The beginning of their names. Defaults to ``'train'``.
         num_classes (int, optional): Number of classes. Defaults to None: as
             many as ``metainfo`` names.
         metainfo (dict, optional): As in mmengine. Defaults to None: the
             classes of ImageNet-1K, or none if ``num_classes`` is another
             number.
         classes (str | Sequence[str], optional): Names of the classes, or a
-            file of them, a line each. Defaults to None: those of ``metainfo``.
-        **kwargs: Of mmpretrain's ``BaseDataset``.
+            file with one name per line. Defaults to None: those in ``metainfo``.
+        **kwargs: Other arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: If one of the files is missing.
-        ValueError: If archive or map are damaged; the message names the file
-            and the line.
+        ValueError: If the archive or the map is damaged. The message names the
+            file and the line.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class ZipDataset(BaseDataset):
         try:
             lines = map_file.read_text(encoding='utf-8').splitlines()
         except UnicodeDecodeError as error:
-            raise ValueError(f'{map_file} is no text in UTF-8: {error}') from error
+            raise ValueError(f'{map_file} is not UTF-8 text: {error}') from error
         data_list = []
         for number, line in enumerate(lines, start=1):
             if not line.strip():

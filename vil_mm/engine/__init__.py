@@ -1,4 +1,4 @@
-"""What a training run needs beside the model."""
+"""What a training run needs besides the model and the data."""
 
 from .._extras import require
 
@@ -7,7 +7,7 @@ require('mmcv')
 
 from .hooks import *  # noqa: E402, F403
 from .hooks import __all__ as _hooks  # noqa: E402
-from .optim_constructors import LayerDecayOptimWrapperConstructor  # noqa: E402
-from .optim_wrappers import CPUAmpOptimWrapper  # noqa: E402
+from .optimizers import *  # noqa: E402, F403
+from .optimizers import __all__ as _optimizers  # noqa: E402
 
-__all__ = ['CPUAmpOptimWrapper', 'LayerDecayOptimWrapperConstructor', *_hooks]
+__all__ = [*_hooks, *_optimizers]

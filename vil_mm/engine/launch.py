@@ -1,4 +1,4 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: their arguments, and what becomes of the config."""
+"""From the command line of ``tools/train.py`` and ``tools/test.py`` to a runner."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .._extras import EXTRAS, require
-from .checkpoint import find_latest_checkpoint, use_safe_checkpoint_loading
+from .checkpoint import use_safe_checkpoint_loading
 
 FINITE_LOSS_HOOK = 'vil_mm.CheckFiniteLossHook'
 
@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    # Set by the launcher, which also sets the environment variable that is read.
+    # passed by the launcher, which also sets the environment variable that is read
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dict | None) -> Config:
-    """Read a config and apply what all tools let the user set.
+    """Read a config and apply the options that all tools have.
 
     Args:
         path (str): The config file. Its ``default_scope`` says the task.
@@ -53,52 +53,57 @@ def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dic
 
 
 def enable_amp(cfg: Config) -> None:
-    """Train in mixed precision: float16 or what the config says on a GPU, bfloat16 on the CPU.
+    """Train in mixed precision: on a GPU in float16 or the type in the config, on the CPU in bfloat16.
+
+    Args:
+        cfg (Config): The config; changed in place.
 
     Raises:
-        ValueError: If the model pools regions, which mmcv's ops on the CPU do
-            in float32 alone.
+        ValueError: If the model has RoIAlign, which mmcv supports only in
+            float32 on the CPU.
     """
     if is_cuda_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
     if 'roi_head' in cfg.get('model', {}):
-        raise ValueError(f"--amp needs a GPU for {cfg.model.type}: mmcv's RoIAlign on the CPU takes float32 alone")
+        raise ValueError(f"--amp needs a GPU for {cfg.model.type}: mmcv's RoIAlign supports only float32 on the CPU")
     cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
     for name in ('loss_scale', 'dtype'):
         if cfg.optim_wrapper.pop(name, None) is not None:
-            print_log(f'optim_wrapper.{name} is left out: on the CPU, --amp is bfloat16 without a loss scale')
+            print_log(f'optim_wrapper.{name} is ignored: on the CPU, --amp means bfloat16 without a loss scale')
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate to the real batch size.
+    """Scale the learning rate to the actual batch size.
+
+    Args:
+        cfg (Config): The config; changed in place.
 
     Raises:
-        ValueError: If the config does not say which batch size it is made for.
+        ValueError: If the config does not say for which batch size it was made.
     """
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, which has none')
     cfg.auto_scale_lr.enable = True
 
 
-def resume(cfg: Config, checkpoint: str) -> None:
-    """Resume from a checkpoint, or with ``'auto'`` from the newest whole one of the work directory, if any."""
-    if checkpoint == 'auto':
-        latest = find_latest_checkpoint(cfg.work_dir)
-        if latest is None:
-            print_log(f'no checkpoint in {cfg.work_dir} to resume from: training starts afresh')
-            return
-        checkpoint = str(latest)
-    cfg.resume = True
-    cfg.load_from = checkpoint
-
-
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner, with the safeguards of all runs and what a machine without a GPU needs."""
+    """Build the runner, with the safeguards of all runs, and adapted to a machine without a GPU if need be.
+
+    Args:
+        cfg (Config): The config; changed in place.
+
+    Returns:
+        Runner: The runner.
+
+    Raises:
+        ValueError: If several processes without GPUs would run a model with
+            SyncBN.
+    """
     use_safe_checkpoint_loading()
     if not is_cuda_available() and (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
-        # mmcv's ops on the CPU know float32 alone, so bfloat16 is for those who ask for it
+        # mmcv's ops on the CPU support only float32, so bfloat16 is only used if asked for
         cfg.optim_wrapper = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'loss_scale', 'dtype')}
         print_log('there is no GPU: training in float32, not in the mixed precision of the config')
     hooks = cfg.get('custom_hooks') or []
@@ -113,8 +118,8 @@ def _start_gloo(cfg: Config) -> None:
     """Join the other processes over gloo; mmengine's own start assumes a GPU per process.
 
     Raises:
-        ValueError: If the model has synchronised batch norms, which PyTorch has
-            for GPUs alone.
+        ValueError: If the model has synchronized batch norms, which PyTorch
+            supports only on GPUs.
     """
     if "'SyncBN'" in str(cfg.model):
         raise ValueError(

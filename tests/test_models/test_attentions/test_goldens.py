@@ -8,7 +8,7 @@ import torch
 
 from tests import goldens
 from tests.test_ops.cases import backend_parameters
-from tools.model_converters.vil2mm import convert_state_dict
+from vil_mm.conversion.vil import convert_state_dict
 from vil_mm.models import (
     FullAttention,
     LinformerAttention,

@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 
 from tests import goldens
 from tests.data.goldens import golden
-from tools.model_converters.dwnet2mm import convert_state_dict
+from vil_mm.conversion.dwnet import convert_state_dict
 from vil_mm.models.backbones.dwnet import DepthwiseMixer, DWNetBlock, build_depthwise
 from vil_mm.registry import MODELS
 

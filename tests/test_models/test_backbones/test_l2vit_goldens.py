@@ -5,8 +5,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from tests import goldens
-from tools.model_converters.l2vit2mm import KEYS, convert_state_dict
-from vil_mm.engine.conversion import convert_file
+from vil_mm.conversion.files import convert_file
+from vil_mm.conversion.l2vit import KEYS, convert_state_dict
 from vil_mm.models import L2ViT, LinearAttention, WindowAttention
 from vil_mm.models.backbones.l2vit import L2ViTBlock, LocalConcentration, on_map
 from vil_mm.models.layers import ConvPositionEncoding

@@ -5,8 +5,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from tests import goldens
-from tools.model_converters.vil2mm import convert_state_dict
-from vil_mm.engine.conversion import convert_file
+from vil_mm.conversion.files import convert_file
+from vil_mm.conversion.vil import convert_state_dict
 from vil_mm.registry import MODELS
 
 

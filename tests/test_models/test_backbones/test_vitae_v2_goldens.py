@@ -7,8 +7,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from tests import goldens
-from tools.model_converters.vitae2mm import COMMON_NAMES, REDUCTION_NAMES, convert_cell, convert_state_dict
-from vil_mm.engine.conversion import convert_file
+from vil_mm.conversion.files import convert_file
+from vil_mm.conversion.vitae_v2 import convert_state_dict
 from vil_mm.models import VariedSizeWindowAttention, ViTAEv2
 from vil_mm.models.backbones.vitae_v2 import NormalCell, ReductionCell
 from vil_mm.registry import MODELS
@@ -18,6 +18,13 @@ load = partial(goldens.load, folder=FOLDER)
 #: As the published detectors have it.
 DETECTION = dict(padding='both', swap_window_counts=True)
 DTYPES = pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
+
+
+def convert_cell(published, before='layers.0.NC.0.', after='backbone.stages.0.blocks.0.'):
+    """Convert the tensors of a cell, given what precedes their names in a published file and in a converted one."""
+    converted, _ = convert_state_dict({before + name: tensor for name, tensor in published.items()})
+    assert all(name.startswith(after) for name in converted)
+    return {name.removeprefix(after): tensor for name, tensor in converted.items()}
 
 
 def check_with_gradient(case, expected, x, forward, dtype):
@@ -40,7 +47,7 @@ def test_attention(name, dtype):
         window_size=given['window_size'],
         **(DETECTION if 'det' in name else {}),
     ).to(dtype)
-    converted = convert_cell({f'attn.{key}': tensor for key, tensor in published.items()}, COMMON_NAMES, {})
+    converted = convert_cell({f'attn.{key}': tensor for key, tensor in published.items()})
     attention.load_state_dict({key.removeprefix('attn.'): tensor for key, tensor in converted.items()})
     hw_shape = x.shape[2:]
     check_with_gradient(
@@ -56,7 +63,7 @@ def test_normal_cell(dtype):
     attention = VariedSizeWindowAttention(dims, heads, window_size=given['window_size'])
     norm_cfg = dict(type='LN', eps=1e-6)
     cell = NormalCell(attention, given['group'], given['cpe'], embed_dims=dims, norm_cfg=norm_cfg).to(dtype)
-    cell.load_state_dict(convert_cell(published, COMMON_NAMES, {}))
+    cell.load_state_dict(convert_cell(published))
     check_with_gradient(case, expected, x, lambda x: cell.eval()(x, (10, 10)), dtype)
 
 
@@ -80,7 +87,7 @@ def test_reduction_cell(dtype):
         position_encoding=given['cpe'],
         norm_cfg=dict(type='LN', eps=1e-6),
     ).to(dtype)
-    cell.load_state_dict(convert_cell(published, REDUCTION_NAMES, {}))
+    cell.load_state_dict(convert_cell(published, 'layers.0.RC.', 'backbone.stages.0.reduction.'))
     check_with_gradient(case, expected, x, lambda x: cell.eval()(x.mT.unflatten(2, (28, 28)))[0], dtype)
 
 

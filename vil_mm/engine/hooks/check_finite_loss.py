@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no number any more."""
+"""Stop a run when its loss is NaN or infinite."""
 
 import torch
 from mmengine.hooks import Hook
@@ -11,7 +11,7 @@ from ...registry import HOOKS
 class CheckFiniteLossHook(Hook):
     """Stop the run at the first NaN or infinite loss, before a checkpoint is written.
 
-    Every iteration is checked: the weights are spoilt by the first such loss.
+    Every iteration is checked, because the first such loss spoils the weights.
     """
 
     def after_train_iter(
@@ -20,14 +20,15 @@ class CheckFiniteLossHook(Hook):
         """Check the losses of the iteration.
 
         Raises:
-            FloatingPointError: If one is not finite; it names the iteration and the losses.
+            FloatingPointError: If one is not finite. The message names the
+                iteration and the losses.
         """
         losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
-        # of the sum, so that a GPU is waited for once
+        # the sum, so that a GPU is waited for only once
         if torch.isfinite(torch.as_tensor(sum(losses.values()))):
             return
         values = ', '.join(f'{name}={float(value)}' for name, value in losses.items())
         raise FloatingPointError(
             f'iteration {runner.iter + 1} (epoch {runner.epoch + 1}): the loss is not finite: {values}. '
-            'The run stops here; usual remedies are a lower learning rate, gradient clipping, or no mixed precision.'
+            'The run stops here. A lower learning rate, gradient clipping or float32 training may help.'
         )

@@ -1,4 +1,4 @@
-"""Draw predictions while testing."""
+"""Draw predictions during testing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,25 +16,25 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class DrawPredictionsHook(Hook):
-    """Draw what a classifier, detector or segmenter sees in each test image, by its library's visualizer.
+    """Draw what a classifier, detector or segmenter predicts for each test image, with its library's visualizer.
 
-    The libraries have hooks of their own for this, each with other rules on
-    where the pictures go.
+    Each library has a hook for this, but they differ in where the pictures go.
 
     Args:
-        out_dir (str | Path): The folder to write to: ``<folder>/<name>.png``
-            for an image of that name in a folder of that name. Images that are
-            no files of their own are drawn as the model gets them, and where
-            they have no name it is that of batch and place.
+        out_dir (str | Path): The folder to write to. The picture of
+            ``.../<folder>/<name>.jpg`` is ``<folder>/<name>.png`` in it. Images
+            that are not in files of their own are drawn as the model gets them;
+            if they have no names either, their pictures are named by the batch
+            and the place in it.
     """
 
     def __init__(self, out_dir: str | Path) -> None:
         self.out_dir = Path(out_dir)
 
     def before_test(self, runner: Runner) -> None:
-        """Say what will be missing: the libraries draw in the first process only."""
+        """Warn that pictures will be missing if there are several processes: only the first one draws."""
         if runner.world_size > 1:
-            runner.logger.warning(f'{self.out_dir}: only the images that the first process tests are drawn')
+            runner.logger.warning(f'{self.out_dir} will only get pictures of the images that the first process tests')
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None

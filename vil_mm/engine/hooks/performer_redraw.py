@@ -8,23 +8,24 @@ from mmengine.runner import Runner
 from ...models.attentions import PerformerAttention
 from ...registry import HOOKS
 
-# In the run's message hub, which is saved and resumed with it.
+#: Key in the run's message hub, which is saved and resumed with the run.
 COUNTER = 'iterations_since_performer_redraw'
 
 
 @HOOKS.register_module()
 class PerformerRedrawHook(Hook):
-    """Draw the directions of all Performer attentions anew, less and less often.
+    """Redraw the random directions of all Performer attentions, less and less often.
 
-    In epoch ``e``, counted from 0, a redraw follows ``first + growth * e``
-    iterations without one, as published. All processes get the first one's
-    directions.
+    In epoch ``e``, counted from 0, each redraw follows ``first + growth * e``
+    iterations without one, as published. All processes use the directions that
+    the first process draws.
 
     Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
     Args:
-        first (int): Iterations without a redraw, in the first epoch. Defaults to 1.
-        growth (int): How many more there are with each epoch. Defaults to 5.
+        first (int): Iterations between redraws in the first epoch. Defaults to
+            1.
+        growth (int): By how many these grow with each epoch. Defaults to 5.
 
     Raises:
         ValueError: If an argument is negative.
@@ -32,12 +33,12 @@ class PerformerRedrawHook(Hook):
 
     def __init__(self, first: int = 1, growth: int = 5) -> None:
         if first < 0 or growth < 0:
-            raise ValueError(f'first={first} and growth={growth} must be at least 0')
+            raise ValueError(f'first={first} and growth={growth} must both be at least 0')
         self.first = first
         self.growth = growth
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Redraw if it is time."""
+        """Redraw if it is due."""
         count = runner.message_hub.get_info(COUNTER, 0)
         epoch = runner.iter // len(runner.train_dataloader)  # also in loops that count iterations
         due = count >= self.first + self.growth * epoch

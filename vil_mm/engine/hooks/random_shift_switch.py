@@ -10,16 +10,17 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class RandomShiftSwitchHook(Hook):
-    """Switch the random shift off after a share of the training.
+    """Switch off the random shift after a part of the training.
 
-    From then on every sliding window with ``neighbors='random'`` attends to
-    its whole neighbourhood. Source: Multi-Scale Vision Longformer (arXiv
-    2103.15358).
+    From then on, every sliding window with ``neighbors='random'`` attends to
+    its whole neighborhood.
+
+    Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
     Args:
-        switch_ratio (float): Share of the training, 0 to 1: from the first
-            epoch (in iteration-based training, iteration) at or after it.
-            Defaults to 0.75.
+        switch_ratio (float): The part of the training, 0 to 1. The shift is off
+            from the first epoch (in iteration-based training, the first
+            iteration) that begins at or after it. Defaults to 0.75.
 
     Raises:
         ValueError: If ``switch_ratio`` is out of its range.
@@ -27,16 +28,16 @@ class RandomShiftSwitchHook(Hook):
 
     def __init__(self, switch_ratio: float = 0.75) -> None:
         if not 0 <= switch_ratio <= 1:
-            raise ValueError(f'switch_ratio={switch_ratio} must be 0 to 1')
+            raise ValueError(f'switch_ratio={switch_ratio} must be in [0, 1]')
         self.switch_ratio = switch_ratio
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Switch at the start of an epoch."""
+        """Switch before an epoch, in training that counts epochs."""
         if not isinstance(runner.train_loop, IterBasedTrainLoop):
             self._switch(runner, runner.epoch, runner.max_epochs)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Switch at an iteration, in training without epochs."""
+        """Switch before an iteration, in training that counts iterations."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             self._switch(runner, runner.iter, runner.max_iters)
 

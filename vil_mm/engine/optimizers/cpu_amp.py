@@ -1,4 +1,4 @@
-"""Optimizer wrappers that mmengine lacks."""
+"""Mixed precision on the CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import autocast
 from torch import nn
 
-from ..registry import OPTIM_WRAPPERS
+from ...registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
 class CPUAmpOptimWrapper(OptimWrapper):
-    """Mixed precision on the CPU, where mmengine's ``AmpOptimWrapper`` does not run.
+    """Train in mixed precision on the CPU, which mmengine's ``AmpOptimWrapper`` does not support.
 
     The forward pass runs under bfloat16 autocast. bfloat16 has the range of
     float32, so no loss scale is needed.

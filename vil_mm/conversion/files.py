@@ -1,27 +1,19 @@
-"""What the converters of published files share: their arguments, reading, writing, and saying what became of it."""
+"""Reading, converting and writing published files, as the converters' commands do."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from .checkpoint import read_checkpoint
+from ..engine.checkpoint import read_checkpoint
+from .renaming import Converted
 
-#: Takes published tensors; returns converted ones, and the names that were left out with the reason.
-Convert = Callable[[Mapping[str, Tensor]], tuple[dict[str, Tensor], dict[str, str]]]
-#: What of a published file is kept as ``meta``.
+Convert: TypeAlias = Callable[[Mapping[str, Tensor]], Converted]
+#: Entries of a published file that are kept as ``meta``.
 META = ('arch', 'epoch', 'best_acc')
-#: What precedes the names of a detector's or segmenter's other parts, which OpenMMLab 1.x and 2.x name alike.
-OTHER_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.', 'auxiliary_head.')
-
-
-def strip_module(published: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Remove ``module.``, which parallel training puts before all names."""
-    if all(name.startswith('module.') for name in published):
-        return {name.removeprefix('module.'): tensor for name, tensor in published.items()}
-    return published
 
 
 def convert_file(
@@ -35,16 +27,20 @@ def convert_file(
     """Convert a published file, and print what became of its tensors.
 
     Args:
-        source (str | Path): The published file, a dict.
-        target (str | Path): The file to write: a dict with ``state_dict`` and ``meta``.
-        convert (Convert): Converts the tensors.
-        keys (Sequence[str]): Under which the file may hold them; the first that is there counts.
-        kind (str): What files these are, for messages.
-        allow (Sequence[str]): See :func:`vil_mm.engine.checkpoint.read_checkpoint`.
+        source (str | Path): The published file, which holds a dict.
+        target (str | Path): The file to write. It will hold a dict with
+            ``state_dict`` and ``meta``.
+        convert (Convert): The function that converts the tensors.
+        keys (Sequence[str]): Keys that the file may hold the tensors under. The
+            first one that it has is taken.
+        kind (str): The kind of file, for messages.
+        allow (Sequence[str]): See
+            :func:`vil_mm.engine.checkpoint.read_checkpoint`. Defaults to ().
 
     Raises:
-        FileNotFoundError: If there is no folder to write to.
-        ValueError: If the file is not of that kind, or holds code.
+        FileNotFoundError: If ``source`` or the folder of ``target`` is missing.
+        ValueError: If the file is damaged, not of that kind, or holds a type
+            that is not allowed.
     """
     if not Path(target).parent.is_dir():
         raise FileNotFoundError(f'there is no folder {Path(target).parent} to write {Path(target).name} to')
@@ -53,7 +49,7 @@ def convert_file(
     if not present:
         held = sorted(map(str, checkpoint))[:8] if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
         wanted = ' or '.join(map(repr, keys))
-        raise ValueError(f'{source} is no published {kind} file: it must hold {wanted}, but holds {held}')
+        raise ValueError(f'{source} is not a published {kind} file: it must hold {wanted}, but holds {held}')
     key = present[0]
     converted, dropped = convert(checkpoint[key])
     meta = {name: checkpoint[name] for name in META if name in checkpoint}
@@ -63,12 +59,12 @@ def convert_file(
         print(f'left out  {name}: {reason}')
     others = sorted(set(map(str, checkpoint)) - {key, *meta})
     if others:
-        print(f'left out  what else the file holds: {", ".join(others)}')
+        print(f'left out  the other entries of the file: {", ".join(others)}')
     print(f'{target}: {len(converted)} tensors from {len(checkpoint[key])} of {key!r}, {len(dropped)} left out')
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
-    """Make the parser of the arguments that all converters have."""
+    """Make a parser with the arguments that all converters have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='SRC', help='published file')
     parser.add_argument('target', metavar='DST', help='file to write')
@@ -83,7 +79,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace, convert: Convert, keys: Sequence[str], kind: str) -> None:
-    """Convert the file that the arguments name; what is wrong with it ends the program with one line."""
+    """Convert the file that the arguments name; if it is unfit, exit with a message of one line."""
     try:
         convert_file(args.source, args.target, convert, keys, kind, tuple(args.allow))
     except (ValueError, FileNotFoundError) as error:

@@ -1,0 +1,54 @@
+"""A few scenes of digits, to be damaged, and configs that read them."""
+
+import copy
+import functools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import run_tool
+from tests.scenes import DEMOS, on_scenes
+from tests.scenes import LOADERS as ALL_LOADERS
+from vil_mm.datasets.checks import messages as module
+
+LOADERS = ['train_dataloader', 'val_dataloader']
+
+
+@pytest.fixture(scope='session')
+def written_scenes(tmp_path_factory):
+    root = tmp_path_factory.mktemp('scenes')
+    run_tool('tools/dataset_converters/digit_scenes.py', '--root', root, '--num-train', 5, '--num-val', 2)
+    return root
+
+
+@pytest.fixture
+def scenes(written_scenes, tmp_path):
+    """The folder of the scenes."""
+    return shutil.copytree(written_scenes, tmp_path, dirs_exist_ok=True)
+
+
+@functools.cache
+def read_config(demo):
+    return on_scenes(DEMOS[demo], Path('scenes'))
+
+
+@pytest.fixture
+def config(scenes):
+    """The config of a demo that reads the scenes."""
+
+    def make(demo):
+        cfg = copy.deepcopy(read_config(demo))
+        for loader in ALL_LOADERS:
+            cfg[loader].dataset.data_root = str(scenes)
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """What is logged."""
+    logged = []
+    monkeypatch.setattr(module, 'print_log', lambda message, *args: logged.append(message))
+    return logged

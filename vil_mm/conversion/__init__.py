@@ -1,0 +1,5 @@
+"""Conversion of published files: file handling, and each family's names."""
+
+from .._extras import require
+
+require('mmengine')

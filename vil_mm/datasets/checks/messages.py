@@ -1,0 +1,19 @@
+"""Messages about data."""
+
+import logging
+from collections.abc import Sequence
+
+from mmengine.logging import print_log
+
+SHOWN = 3
+
+
+def some(items: Sequence) -> str:
+    """Name the first few items."""
+    return 'such as ' + '; '.join(map(str, items[:SHOWN]))
+
+
+def warn(loader: str, items: Sequence, what: str) -> None:
+    """Log how many items there are of which something is to be said, if any, and the first few."""
+    if items:
+        print_log(f'{loader}: {len(items)} {what}; {some(items)}', 'current', logging.WARNING)
