@@ -1,8 +1,8 @@
 # Boxes and masks of handwritten digits, from the weights of the classification demo.
 _base_ = [
-    '../../_base_/models/mask-rcnn_vil-nano_fpn.py',
+    '../../_base_/models/mask-rcnn_digits_fpn.py',
     '../../_base_/datasets/digit_scenes_instance.py',
-    '../../_base_/schedules/digit_scenes_adamw.py',
+    '../../_base_/schedules/digit_scenes_400i_adamw.py',
     '../../_base_/det_runtime.py',
 ]
 

@@ -1,8 +1,8 @@
 # Boxes of handwritten digits, from the weights of the classification demo.
 _base_ = [
-    '../../_base_/models/retinanet_vil-nano_fpn.py',
+    '../../_base_/models/retinanet_digits_fpn.py',
     '../../_base_/datasets/digit_scenes_detection.py',
-    '../../_base_/schedules/digit_scenes_adamw.py',
+    '../../_base_/schedules/digit_scenes_400i_adamw.py',
     '../../_base_/det_runtime.py',
 ]
 

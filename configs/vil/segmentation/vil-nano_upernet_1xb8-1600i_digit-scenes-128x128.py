@@ -1,8 +1,8 @@
 # Label maps of handwritten digits, from the weights of the classification demo.
 _base_ = [
-    '../../_base_/models/upernet_vil-nano.py',
+    '../../_base_/models/upernet_digits.py',
     '../../_base_/datasets/digit_scenes_semantic.py',
-    '../../_base_/schedules/digit_scenes_adamw.py',
+    '../../_base_/schedules/digit_scenes_400i_adamw.py',
     '../../_base_/seg_runtime.py',
 ]
 

@@ -1,6 +1,6 @@
 # COCO 2017, with DETR's choice of sizes: an image is resized, or resized, cropped and resized again. Images are resized
 # with OpenCV, and masks are bitmaps, as mmdet's own configs have it.
-_base_ = './coco_instance.py'
+_base_ = './coco_instance_pillow.py'
 
 sides = dict(type='RandomChoiceResize', scales=[(1333, side) for side in range(480, 801, 32)], keep_ratio=True)
 train_pipeline = [

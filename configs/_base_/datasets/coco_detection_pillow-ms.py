@@ -1,9 +1,9 @@
 # The short side is drawn anew for each image.
-_base_ = './coco_instance.py'
+_base_ = './coco_detection_pillow.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False),
+    dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='RandomChoiceResize',
         scales=[(1333, side) for side in range(640, 801, 32)],

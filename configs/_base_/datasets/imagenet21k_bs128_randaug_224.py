@@ -2,7 +2,7 @@
 # split for validation: data/imagenet21k/val is yours to make. Classes are numbered by the names of the folders, so
 # that the first 1000 are not those of ImageNet-1K, as in the published files: vil_mm.KeepFirstClassesHook is not for
 # models trained on this.
-_base_ = './imagenet_bs128_vil_224.py'
+_base_ = './imagenet_bs128_randaug_224.py'
 
 data_preprocessor = dict(num_classes=21841)
 train_dataloader = dict(

@@ -1,5 +1,5 @@
 # Boxes alone.
-_base_ = './coco_instance_detr.py'
+_base_ = './coco_instance_ms-crop.py'
 
 load_boxes = dict(type='LoadAnnotations', with_bbox=True)
 train_pipeline = [_base_.train_pipeline[0], load_boxes, *_base_.train_pipeline[2:]]
