@@ -1,10 +1,11 @@
-# Boxes alone, and one size for all images, resized with OpenCV: mmdet's own settings.
-_base_ = './coco_detection_ms-crop.py'
+# Boxes only.
+_base_ = './coco_instance.py'
 
-train_pipeline = [
-    *_base_.train_pipeline[:2],
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
+load_boxes = dict(type='LoadAnnotations', with_bbox=True)
+train_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.train_pipeline]
+test_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.test_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(metric='bbox')
+test_evaluator = val_evaluator

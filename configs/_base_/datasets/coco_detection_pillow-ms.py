@@ -1,16 +1,11 @@
-# The short side is drawn anew for each image.
-_base_ = './coco_detection_pillow.py'
+# Boxes only.
+_base_ = './coco_instance_pillow-ms.py'
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='RandomChoiceResize',
-        scales=[(1333, side) for side in range(640, 801, 32)],
-        keep_ratio=True,
-        backend='pillow',
-    ),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
+load_boxes = dict(type='LoadAnnotations', with_bbox=True)
+train_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.train_pipeline]
+test_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.test_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(metric='bbox')
+test_evaluator = val_evaluator

@@ -5,24 +5,7 @@
 _base_ = './imagenet_bs128_randaug_224.py'
 
 data_preprocessor = dict(num_classes=21841)
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='CustomDataset',
-        data_root='data/imagenet21k',
-        data_prefix='train',
-        with_label=True,
-        pipeline=_base_.train_pipeline,
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type='CustomDataset',
-        data_root='data/imagenet21k',
-        data_prefix='val',
-        with_label=True,
-        pipeline=_base_.test_pipeline,
-    )
-)
+imagenet21k = dict(_delete_=True, type='CustomDataset', data_root='data/imagenet21k', with_label=True)
+train_dataloader = dict(dataset=dict(imagenet21k, data_prefix='train', pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(imagenet21k, data_prefix='val', pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
