@@ -42,9 +42,7 @@ _FULL = dict(
     reduction_attn_cfgs=[WINDOW, WINDOW, SKIP_FULL, SKIP_FULL],
     position_encoding=[False] * 4,
 )
-_WINDOW = dict(
-    _PUBLISHED, attn_cfgs=[WINDOW] * 4, reduction_attn_cfgs=[WINDOW] * 4, position_encoding=[False] * 4
-)
+_WINDOW = dict(_PUBLISHED, attn_cfgs=[WINDOW] * 4, reduction_attn_cfgs=[WINDOW] * 4, position_encoding=[False] * 4)
 _VSA = dict(
     _PUBLISHED, attn_cfgs=[VARIED_SIZE] * 4, reduction_attn_cfgs=[VARIED_SIZE] * 4, position_encoding=[True] * 4
 )
