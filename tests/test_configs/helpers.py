@@ -47,6 +47,13 @@ def metadata(family: str) -> dict[str, dict]:
     return {model['Name']: model['Metadata'] for model in models}
 
 
+def check_metadata(name: str, parameters: int, gmacs: float | None, size: int = 224) -> None:
+    """Hold a model's metadata against parameters and, where given, multiply-adds of the published code."""
+    model = metadata(PATHS[name].parent.name)[name]
+    assert (model['Parameters'], model['Image Size']) == (parameters, size)
+    assert gmacs is None or model['FLOPs'] / 1e9 == pytest.approx(gmacs, abs=6e-4)
+
+
 def arch_of(cfg: Config) -> dict[str, list]:
     """The settings that the ``arch`` of a backbone stands for."""
     backbone = cfg.model.backbone
@@ -89,7 +96,7 @@ def learning_rates(cfg: Config, epoch_length: int) -> Iterator[float]:
             scheduler.step()
 
 
-def check_classifier_trains(cfg: Config, size: int, tmp_path: Path) -> None:
+def check_training(cfg: Config, size: int, tmp_path: Path) -> None:
     """Take two steps; the second again, from a checkpoint of the first."""
     from mmpretrain.structures import DataSample
 
@@ -125,7 +132,7 @@ def check_classifier_trains(cfg: Config, size: int, tmp_path: Path) -> None:
     torch.testing.assert_close(again, trained)
 
 
-def check_detector_trains(cfg: Config, batch_size: int = 1, shape: tuple[int, int] = (90, 122)) -> nn.Module:
+def check_detector_training(cfg: Config, batch_size: int = 1, shape: tuple[int, int] = (90, 122)) -> nn.Module:
     """Take a step on random images, with the config's optimizer; return the model."""
     from mmdet.testing import demo_mm_inputs
 

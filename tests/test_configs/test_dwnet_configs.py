@@ -6,11 +6,11 @@ import pytest
 
 from tests.test_configs.helpers import (
     build_model,
-    check_classifier_trains,
+    check_metadata,
+    check_training,
     learning_rates,
     leaves,
     load,
-    metadata,
     weight_decays,
 )
 
@@ -37,15 +37,12 @@ def test_trains_saves_and_resumes(name, tmp_path):
     cfg = load(name)
     cfg.model.backbone.arch = dict(embed_dims=[32, 32, 64, 128], depths=[1, 1, 2, 1])
     cfg.model.head.in_channels = 128
-    check_classifier_trains(cfg, 64, tmp_path)
+    check_training(cfg, 64, tmp_path)
 
 
 @pytest.mark.parametrize('name', ROWS)
 def test_is_the_published_model(name):
-    model = metadata('dwnet')[name]
-    parameters, gmacs = ROWS[name]
-    assert (model['Parameters'], model['Image Size']) == (parameters, 224)
-    assert model['FLOPs'] / 1e9 == pytest.approx(gmacs, abs=6e-4)
+    check_metadata(name, *ROWS[name])
 
 
 @pytest.mark.parametrize('name', ROWS)

@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import MODELS
 
 from tests.test_configs import helpers
-from tests.test_configs.helpers import build_model, check_detector_trains, leaves, make_shallow, weight_decays
+from tests.test_configs.helpers import build_model, check_detector_training, leaves, make_shallow, weight_decays
 
 LEAVES = leaves('dwnet/detection')
 # Parameters of the backbone, measured on the published code, and millions of the whole, by formula.
@@ -64,7 +64,7 @@ def test_trains(name):
         cfg.model.train_cfg.rpn_proposal.max_per_img = 16
         for stage in cfg.model.train_cfg.rcnn:
             stage.sampler.num = 8
-    check_detector_trains(cfg, batch_size=2, shape=(64, 90))
+    check_detector_training(cfg, batch_size=2, shape=(64, 90))
 
 
 def test_weight_decay_is_the_published_one():

@@ -8,11 +8,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.test_configs.helpers import (
     build_model,
-    check_classifier_trains,
+    check_metadata,
+    check_training,
     learning_rates,
     leaves,
     load,
-    metadata,
     weight_decays,
 )
 from vil_mm.apis import count_macs
@@ -47,16 +47,12 @@ def test_there_is_a_config_for_every_row():
 
 @pytest.mark.parametrize('name', LEAVES)
 def test_trains_saves_and_resumes(name, tmp_path):
-    check_classifier_trains(shrink(load(name)), 64, tmp_path)
+    check_training(shrink(load(name)), 64, tmp_path)
 
 
 @pytest.mark.parametrize('name', ROWS)
 def test_is_the_published_model(name):
-    model = metadata('l2vit')[name]
-    parameters, gmacs, size = ROWS[name]
-    assert (model['Parameters'], model['Image Size']) == (parameters, size)
-    if gmacs:
-        assert model['FLOPs'] / 1e9 == pytest.approx(gmacs, abs=6e-4)
+    check_metadata(name, *ROWS[name])
 
 
 def test_windows():

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from tests.test_configs import helpers
-from tests.test_configs.helpers import BASES, build_model, check_detector_trains, leaves, make_shallow, weight_decays
+from tests.test_configs.helpers import BASES, build_model, check_detector_training, leaves, make_shallow, weight_decays
 
 LEAVES = [name for name in leaves('l2vit/detection') if name.endswith('_coco')]
 LEAVES_OF_TINY = [name for name in LEAVES if 'tiny' in name and '1x' in name]
@@ -53,7 +53,7 @@ def test_is_the_published_model(name):
 def test_trains(name):
     cfg, *_ = load(name)
     make_shallow(cfg, (1, 1, 2, 1))
-    model = check_detector_trains(cfg)
+    model = check_detector_training(cfg)
     assert cfg.optim_wrapper.optimizer.lr == 1e-4 and set(weight_decays(model, cfg).values()) == {0.05}
 
 

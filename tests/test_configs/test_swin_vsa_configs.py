@@ -3,14 +3,7 @@
 import pytest
 import torch
 
-from tests.test_configs.helpers import (
-    build_model,
-    check_classifier_trains,
-    check_detector_trains,
-    leaves,
-    load,
-    make_shallow,
-)
+from tests.test_configs.helpers import build_model, check_detector_training, check_training, leaves, load, make_shallow
 
 DROP_PATHS = dict(tiny=0.2, small=0.3, base=0.5)
 
@@ -20,7 +13,7 @@ def test_trains_saves_and_resumes(name, tmp_path):
     cfg = load(name)
     cfg.model.backbone.arch = dict(embed_dims=[16, 32, 64, 128], depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8])
     cfg.model.head.in_channels = 128
-    check_classifier_trains(cfg, 64, tmp_path)
+    check_training(cfg, 64, tmp_path)
 
 
 @pytest.mark.parametrize('arch, drop_path_rate', DROP_PATHS.items())
@@ -46,4 +39,4 @@ def test_detector_trains():
     cfg = load(name)
     assert cfg.model.backbone.pop('init_cfg').checkpoint == 'checkpoints/swin-vsa-tiny_in1k.pth'
     make_shallow(cfg)
-    check_detector_trains(cfg)
+    check_detector_training(cfg)

@@ -7,15 +7,7 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
-from tests.test_configs.helpers import (
-    arch_of,
-    build_model,
-    check_classifier_trains,
-    learning_rates,
-    leaves,
-    load,
-    weight_decays,
-)
+from tests.test_configs.helpers import arch_of, build_model, check_training, learning_rates, leaves, load, weight_decays
 from tools.analysis_tools.update_model_index import update
 from tools.model_converters.vil2mm import BLOCK_NAMES, EMBED_NAMES
 from vil_mm.models.backbones.vil_arch import ARCH_ZOO
@@ -31,7 +23,7 @@ def test_trains_saves_and_resumes(name, tmp_path):
     widths = [8 * heads for heads in arch['num_heads']]
     cfg.model.backbone.arch = dict(arch, embed_dims=widths, depths=[min(depth, 2) for depth in arch['depths']])
     cfg.model.head.in_channels = widths[-1]
-    check_classifier_trains(cfg, size, tmp_path)
+    check_training(cfg, size, tmp_path)
 
 
 def test_there_is_a_config_for_every_arch_and_position():

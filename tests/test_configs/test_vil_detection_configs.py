@@ -6,7 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.test_configs import helpers
-from tests.test_configs.helpers import build_model, check_detector_trains, leaves, make_shallow
+from tests.test_configs.helpers import build_model, check_detector_training, leaves, make_shallow
 from vil_mm.apis import count_macs, count_published_macs
 
 LEAVES = [name for name in leaves('vil/detection') if name.endswith('_coco')]
@@ -84,7 +84,7 @@ def test_builds_and_trains(name):
         return
     make_shallow(cfg)
     cfg.model.backbone.img_size = 128  # positions for the small image
-    check_detector_trains(cfg, shape=(96, 128))
+    check_detector_training(cfg, shape=(96, 128))
 
 
 def test_there_is_a_config_for_every_row():

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from tests.test_configs import helpers
-from tests.test_configs.helpers import BASES, build_model, check_detector_trains, leaves, make_shallow, weight_decays
+from tests.test_configs.helpers import BASES, build_model, check_detector_training, leaves, make_shallow, weight_decays
 
 LEAVES = [name for name in leaves('vitae_v2/detection') if name.endswith('_coco')]
 # Drop path rate and weight decay of each row.
@@ -80,7 +80,7 @@ def test_is_the_published_model(name):
 def test_trains(name):
     cfg, *_ = load(name)
     make_shallow(cfg, (1, 1, 2, 1))
-    model = check_detector_trains(cfg)
+    model = check_detector_training(cfg)
     for parameter_name, decay in weight_decays(model, cfg).items():
         exempt = '.norm1.' in parameter_name or '.norm2.' in parameter_name or 'relative_position' in parameter_name
         assert decay == (0.0 if exempt else cfg.optim_wrapper.optimizer.weight_decay), parameter_name
