@@ -16,7 +16,7 @@ from tests.test_configs.helpers import (
 
 LEAVES = leaves('dwnet')
 # Measured on the published code: parameters, and multiply-adds in billions. Those of the inhomogeneous models leave out
-# the sums over the neighbours, there and here.
+# the sums over the neighbors, there and here.
 ROWS = {
     'dwnet-tiny_8xb128_in1k': (24_172_744, 3.727),
     'dynamic-dwnet-tiny_8xb128_in1k': (51_131_752, 3.754),
