@@ -3,16 +3,11 @@ _base_ = [
     '../_base_/models/dwnet_cls.py',
     '../_base_/datasets/digits_bs64_32.py',
     '../_base_/schedules/digits_bs64_adamw.py',
-    '../_base_/cls_runtime.py',
+    '../_base_/cls_runtime_demo.py',
 ]
 
 model = dict(
-    backbone=dict(
-        arch=dict(embed_dims=[32, 64, 128, 256], depths=[1, 1, 4, 1]),
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(arch='nano', drop_path_rate=0.1),
     head=dict(num_classes=10, in_channels=256, loss=dict(num_classes=10)),
     train_cfg=None,
 )
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
-randomness = dict(seed=0)

@@ -2,8 +2,8 @@
 # this is; 2048, 2e-3 and mixed precision in its script.
 _base_ = [
     '../_base_/models/dwnet_cls.py',
-    '../_base_/datasets/imagenet_bs128_vil_224.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_swin.py',
+    '../_base_/datasets/imagenet_bs128_randaug_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_300e-warmup20-clip5.py',
     '../_base_/cls_runtime.py',
 ]
 

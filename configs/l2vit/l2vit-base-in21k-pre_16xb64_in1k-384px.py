@@ -2,8 +2,8 @@
 # not published.
 _base_ = [
     '../_base_/models/l2vit_cls.py',
-    '../_base_/datasets/imagenet_bs64_384.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_l2vit_ft.py',
+    '../_base_/datasets/imagenet_bs64_randaug_384.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_30e-ema1e-4.py',
     '../_base_/cls_runtime.py',
 ]
 

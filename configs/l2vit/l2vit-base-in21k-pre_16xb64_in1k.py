@@ -1,8 +1,8 @@
 # The published fine-tuning of the model that was pre-trained on ImageNet-22K, on 8 GPUs that accumulate 2 batches.
 _base_ = [
     '../_base_/models/l2vit_cls.py',
-    '../_base_/datasets/imagenet_bs128_vil_224.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_l2vit_ft.py',
+    '../_base_/datasets/imagenet_bs128_randaug_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_30e-ema1e-4.py',
     '../_base_/cls_runtime.py',
 ]
 

@@ -1,8 +1,8 @@
 # Fine-tuning of the model that was pre-trained on ImageNet-22K at 224 pixels.
 _base_ = [
     '../_base_/models/vil_cls.py',
-    '../_base_/datasets/imagenet_bs32_vil_384.py',
-    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/datasets/imagenet_bs32_crop-flip_384.py',
+    '../_base_/schedules/imagenet_bs256_sgd_10e.py',
     '../_base_/cls_runtime.py',
 ]
 

@@ -2,8 +2,8 @@
 # The windows of this model were not published: they are those of the model with an absolute position.
 _base_ = [
     '../_base_/models/vil_cls.py',
-    '../_base_/datasets/imagenet_bs32_vil_384.py',
-    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/datasets/imagenet_bs32_crop-flip_384.py',
+    '../_base_/schedules/imagenet_bs256_sgd_10e.py',
     '../_base_/cls_runtime.py',
 ]
 

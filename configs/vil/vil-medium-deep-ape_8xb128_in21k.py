@@ -1,8 +1,8 @@
 # Pre-training on ImageNet-22K. Its recipe was not published: it is that of ImageNet-1K.
 _base_ = [
     '../_base_/models/vil_cls.py',
-    '../_base_/datasets/imagenet21k_bs128_vil_224.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_vil.py',
+    '../_base_/datasets/imagenet21k_bs128_randaug_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_300e-warmup5.py',
     '../_base_/cls_runtime.py',
 ]
 

@@ -3,7 +3,7 @@
 _base_ = './vil-small_8xb128_in1k.py'
 
 optim_wrapper = dict(
-    constructor='LearningRateDecayOptimWrapperConstructor',
+    constructor='vil_mm.LayerDecayOptimWrapperConstructor',
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(layer_decay_rate=0.8),
 )

@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/vil_cls.py',
     '../_base_/datasets/cifar100_bs32_224.py',
-    '../_base_/schedules/imagenet_bs256_sgd_vil.py',
+    '../_base_/schedules/imagenet_bs256_sgd_10e.py',
     '../_base_/cls_runtime.py',
 ]
 

@@ -1,8 +1,8 @@
 # Windows of 12, for 384 pixels. Its recipe was not published: it is fine-tuning from 224 pixels.
 _base_ = [
     '../_base_/models/vitae_v2_cls.py',
-    '../_base_/datasets/imagenet_bs64_384.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_vitae_ft.py',
+    '../_base_/datasets/imagenet_bs64_randaug_384.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_30e-ema8e-5.py',
     '../_base_/cls_runtime.py',
 ]
 

@@ -1,8 +1,8 @@
 # Its recipe was not published: it is that of ViTAEv2 of this size.
 _base_ = [
     '../_base_/models/vitae_v2_cls.py',
-    '../_base_/datasets/imagenet_bs128_vitae_224.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_vitae.py',
+    '../_base_/datasets/imagenet_bs128_randaug-two-interpolations_224.py',
+    '../_base_/schedules/imagenet_bs1024_adamw_310e-ema8e-5.py',
     '../_base_/cls_runtime.py',
 ]
 

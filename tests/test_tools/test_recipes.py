@@ -3,6 +3,8 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from tests.conftest import ROOT, free_port, options, run_tool
@@ -53,7 +55,7 @@ def test_layer_decay(few_digits, tmp_path):
     runner = train(few_digits, tmp_path, 'layer-decay')
     rates = {}
     for group in runner.optim_wrapper.optimizer.param_groups:
-        rates.setdefault(group['lr_scale'], []).append(group['params'])
+        rates.setdefault(group['initial_lr'] / runner.cfg.optim_wrapper.optimizer.lr, []).append(group['params'])
     depths = sum(runner.model.backbone.depths) + 2
     assert sorted(rates) == pytest.approx([0.8 ** (depths - 1 - i) for i in range(depths)])
     assert sum(len(params) for groups in rates.values() for params in groups) == len(list(runner.model.parameters()))
@@ -62,6 +64,25 @@ def test_layer_decay(few_digits, tmp_path):
     }
     named = dict(runner.model.named_parameters())
     assert id(named['backbone.stages.0.global_tokens']) in undecayed
+
+
+def test_layer_decay_is_that_of_mmpretrain(few_digits, tmp_path):
+    """The rates and weight decays of all parameters are those of mmpretrain's constructor, which is for classifiers."""
+    cfg = nano_config(few_digits, tmp_path, 'layer-decay')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    ours, theirs = (
+        {
+            names[id(parameter)]: (group['lr'], group['weight_decay'])
+            for group in build_optim_wrapper(model, dict(cfg.optim_wrapper, constructor=constructor)).param_groups
+            for parameter in group['params']
+        }
+        for constructor in (cfg.optim_wrapper.constructor, 'LearningRateDecayOptimWrapperConstructor')
+    )
+    assert ours.keys() == theirs.keys() == set(names.values())
+    for name, expected in theirs.items():
+        assert ours[name] == pytest.approx(expected, rel=1e-12), name
 
 
 def test_repeated_augmentation(few_digits, tmp_path):

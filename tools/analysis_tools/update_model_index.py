@@ -28,10 +28,10 @@ def describe(path: Path, published: dict) -> dict:
     """Describe the model of a config, as an entry of the model index."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model).eval()
     size = image_size(cfg)
-    # shapes are enough: nothing is computed
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    # shapes are enough: nothing is initialized or computed
+    with FakeTensorMode():
+        model = MODELS.build(cfg.model).eval()
         macs = count_macs(model, [torch.rand(1, 3, size, size)], mode='tensor')['']
     metadata = {
         'Parameters': sum(p.numel() for p in model.parameters()),

@@ -1,17 +1,9 @@
-# Boxes alone.
+# Boxes only.
 _base_ = './digit_scenes_instance.py'
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
+load_boxes = dict(type='LoadAnnotations', with_bbox=True)
+train_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.train_pipeline]
+test_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.test_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,5 +1,5 @@
 # Scenes of handwritten digits, written by tools/dataset_converters/digit_scenes.py
-_base_ = './coco_instance.py'
+_base_ = './coco_instance_pillow.py'
 
 data_root = 'data/digit_scenes/'
 metainfo = dict(classes=tuple(str(digit) for digit in range(10)))

@@ -1,12 +1,3 @@
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='vil_mm.L2ViT', out_indices=(3,), out_type='avg_featmap'),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=1000,
-        in_channels=768,
-        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-    ),
-    train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
-)
+_base_ = './classifier.py'
+
+model = dict(backbone=dict(type='vil_mm.L2ViT'), head=dict(in_channels=768))

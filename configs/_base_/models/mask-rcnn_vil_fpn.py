@@ -1,5 +1,4 @@
-# As the published detectors compute (Detectron2), as far as mmdet has the options.
-_base_ = './mask-rcnn_fpn.py'
+_base_ = './mask-rcnn_detectron2_fpn.py'
 
 model = dict(
     backbone=dict(
@@ -12,10 +11,4 @@ model = dict(
         drop_path_rate=0.2,
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
-    rpn_head=dict(type='vil_mm.RPNHead'),
-    train_cfg=dict(
-        # every object keeps its best anchor, however small their overlap
-        rpn=dict(assigner=dict(min_pos_iou=0)),
-        rcnn=dict(assigner=dict(match_low_quality=False)),
-    ),
 )

@@ -1,5 +1,4 @@
-# As the published detectors compute (Detectron2), as far as mmdet has the options.
-_base_ = './retinanet_fpn.py'
+_base_ = './retinanet_detectron2_fpn.py'
 
 model = dict(
     backbone=dict(
@@ -12,11 +11,5 @@ model = dict(
         output_norm=None,
         drop_path_rate=0.1,
     ),
-    neck=dict(in_channels=[192, 384, 768], relu_before_extra_convs=True),
-    bbox_head=dict(
-        type='vil_mm.RetinaHead',
-        anchor_generator=dict(scale_major=False),
-        # boxes are clipped after the suppression of overlaps, by the head
-        bbox_coder=dict(clip_border=False),
-    ),
+    neck=dict(in_channels=[192, 384, 768]),
 )

@@ -1,4 +1,4 @@
-_base_ = './imagenet_bs1024_adamw_vil.py'
+_base_ = './imagenet_bs1024_adamw_300e-warmup5.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
 param_scheduler = [

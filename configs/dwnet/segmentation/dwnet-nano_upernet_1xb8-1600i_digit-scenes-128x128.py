@@ -1,11 +1,15 @@
-# Label maps of handwritten digits, from the weights of the digits' classifier; all but the backbone is as for ViL.
-_base_ = '../../vil/segmentation/vil-nano_upernet_1xb8-1600i_digit-scenes-128x128.py'
+# Label maps of handwritten digits, from the weights of the digits' classifier.
+_base_ = [
+    '../../_base_/models/upernet_digits.py',
+    '../../_base_/datasets/digit_scenes_semantic.py',
+    '../../_base_/schedules/digit_scenes_1600i_adamw.py',
+    '../../_base_/seg_runtime_demo.py',
+]
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='vil_mm.DWNet',
-        arch=dict(embed_dims=[32, 64, 128, 256], depths=[1, 1, 4, 1]),
+        arch='nano',
         output_norm='each',
         norm_cfg=dict(type='BN'),
         drop_path_rate=0.0,

@@ -1,6 +1,6 @@
 _base_ = [
     '../../_base_/models/mask-rcnn_fpn.py',
-    '../../_base_/datasets/coco_instance_detr.py',
+    '../../_base_/datasets/coco_instance_ms-crop.py',
     '../../_base_/schedules/coco_1x_adamw.py',
     '../../_base_/det_runtime_epochs.py',
 ]

@@ -1,11 +1,15 @@
-# Boxes and masks of handwritten digits, from the weights of the digits' classifier; all but the backbone is as for ViL.
-_base_ = '../../vil/detection/mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes.py'
+# Boxes and masks of handwritten digits, from the weights of the digits' classifier.
+_base_ = [
+    '../../_base_/models/mask-rcnn_digits_fpn.py',
+    '../../_base_/datasets/digit_scenes_instance.py',
+    '../../_base_/schedules/digit_scenes_400i_adamw.py',
+    '../../_base_/det_runtime_demo.py',
+]
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='vil_mm.L2ViT',
-        arch=dict(embed_dims=[32, 64, 128, 256], depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]),
+        arch='nano',
         window_size=4,
         output_norm='each',
         drop_path_rate=0.0,

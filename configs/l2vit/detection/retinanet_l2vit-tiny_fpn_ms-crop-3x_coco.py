@@ -1,6 +1,6 @@
 _base_ = [
     '../../_base_/models/retinanet_fpn.py',
-    '../../_base_/datasets/coco_detection_detr.py',
+    '../../_base_/datasets/coco_detection_ms-crop.py',
     '../../_base_/schedules/coco_3x_adamw.py',
     '../../_base_/det_runtime_epochs.py',
 ]

@@ -1,7 +1,7 @@
 _base_ = [
     '../../_base_/models/mask-rcnn_vil_fpn.py',
-    '../../_base_/datasets/coco_instance.py',
-    '../../_base_/schedules/coco_1x_adamw_vil.py',
+    '../../_base_/datasets/coco_instance_pillow.py',
+    '../../_base_/schedules/coco_90k_adamw.py',
     '../../_base_/det_runtime.py',
 ]
 

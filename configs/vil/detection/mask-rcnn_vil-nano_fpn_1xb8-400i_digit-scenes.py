@@ -1,10 +1,21 @@
-# Boxes and masks of handwritten digits, from the weights of the classification demo.
+# Boxes and masks of handwritten digits, from the weights of the classification demo, with the sliding window in all
+# stages.
 _base_ = [
-    '../../_base_/models/mask-rcnn_vil-nano_fpn.py',
+    '../../_base_/models/mask-rcnn_digits_fpn.py',
     '../../_base_/datasets/digit_scenes_instance.py',
-    '../../_base_/schedules/digit_scenes_adamw.py',
-    '../../_base_/det_runtime.py',
+    '../../_base_/schedules/digit_scenes_400i_adamw.py',
+    '../../_base_/det_runtime_demo.py',
 ]
 
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1))
-randomness = dict(seed=0)
+model = dict(
+    backbone=dict(
+        type='vil_mm.ViL',
+        arch='nano',
+        img_size=128,
+        attn_cfg=dict(type='vil_mm.SlidingWindowAttention', window_size=4),
+        position_fit='crop',
+        output_norm=None,
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/vil-nano_1xb64_digits/epoch_15.pth', prefix='backbone.'),
+    ),
+)

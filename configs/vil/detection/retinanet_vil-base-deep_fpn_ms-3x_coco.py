@@ -1,7 +1,7 @@
 _base_ = [
     '../../_base_/models/retinanet_vil_fpn.py',
-    '../../_base_/datasets/coco_detection_ms.py',
-    '../../_base_/schedules/coco_3x_adamw_vil.py',
+    '../../_base_/datasets/coco_detection_pillow-ms.py',
+    '../../_base_/schedules/coco_270k_adamw.py',
     '../../_base_/det_runtime.py',
 ]
 

@@ -1,16 +1,18 @@
-# Label maps of handwritten digits, from the weights of the classification demo.
+# Label maps of handwritten digits, from the weights of the classification demo, with the sliding window in all stages.
 _base_ = [
-    '../../_base_/models/upernet_vil-nano.py',
+    '../../_base_/models/upernet_digits.py',
     '../../_base_/datasets/digit_scenes_semantic.py',
-    '../../_base_/schedules/digit_scenes_adamw.py',
-    '../../_base_/seg_runtime.py',
+    '../../_base_/schedules/digit_scenes_1600i_adamw.py',
+    '../../_base_/seg_runtime_demo.py',
 ]
 
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=50, end=1600),
-]
-train_cfg = dict(max_iters=1600)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1))
-randomness = dict(seed=0)
+model = dict(
+    backbone=dict(
+        type='vil_mm.ViL',
+        arch='nano',
+        attn_cfg=dict(type='vil_mm.SlidingWindowAttention', window_size=4),
+        output_norm='each',
+        drop_path_rate=0.0,
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/vil-nano_1xb64_digits/epoch_15.pth', prefix='backbone.'),
+    ),
+)

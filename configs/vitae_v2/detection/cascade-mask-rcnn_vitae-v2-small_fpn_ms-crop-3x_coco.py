@@ -1,7 +1,7 @@
 _base_ = [
     '../../_base_/models/cascade-mask-rcnn_fpn.py',
-    '../../_base_/datasets/coco_instance_detr.py',
-    '../../_base_/schedules/coco_3x_adamw_vitae.py',
+    '../../_base_/datasets/coco_instance_ms-crop.py',
+    '../../_base_/schedules/coco_3x_adamw_no-norm-decay.py',
     '../../_base_/det_runtime_epochs.py',
 ]
 

@@ -1,8 +1,8 @@
 # Its recipe was not published: the drop path rate is that of ViTAEv2.
 _base_ = [
     '../../_base_/models/cascade-mask-rcnn_fpn.py',
-    '../../_base_/datasets/coco_instance_detr.py',
-    '../../_base_/schedules/coco_3x_adamw_vitae.py',
+    '../../_base_/datasets/coco_instance_ms-crop.py',
+    '../../_base_/schedules/coco_3x_adamw_no-norm-decay.py',
     '../../_base_/det_runtime_epochs.py',
 ]
 

@@ -1,8 +1,8 @@
 # Not published: as that with varied-size windows, with the stochastic depth of the other detectors without them.
 _base_ = [
     '../../_base_/models/retinanet_fpn.py',
-    '../../_base_/datasets/coco_detection_800.py',
-    '../../_base_/schedules/coco_1x_adamw_vitae.py',
+    '../../_base_/datasets/coco_detection.py',
+    '../../_base_/schedules/coco_1x_adamw_no-norm-decay.py',
     '../../_base_/det_runtime_epochs.py',
 ]
 

@@ -134,6 +134,7 @@ class DWNet(BaseBackbone):
     """
 
     arch_zoo = {
+        'nano': dict(embed_dims=[32, 64, 128, 256], depths=[1, 1, 4, 1]),
         'tiny': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2]),
         'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2]),
     }

@@ -10,30 +10,32 @@ SLIDING_WINDOW = dict(type='vil_mm.SlidingWindowAttention', window_size=7)
 FULL = dict(type='vil_mm.FullAttention')
 
 
-def _published(embed_dims: list[int], depths: list[int], num_heads: list[int]) -> dict[str, list]:
-    """What all published models have in common."""
+def _arch(embed_dims: list[int], depths: list[int], num_heads: list[int], window_size: int = 7) -> dict[str, list]:
+    """What all named architectures have in common."""
+    sliding_window = dict(SLIDING_WINDOW, window_size=window_size)
     return dict(
         embed_dims=embed_dims,
         depths=depths,
         num_heads=num_heads,
         num_global_tokens=[1, 1, 1, 0],
         patch_sizes=[4, 2, 2, 2],
-        attn_cfgs=[SLIDING_WINDOW, SLIDING_WINDOW, FULL, FULL],
+        attn_cfgs=[sliding_window, sliding_window, FULL, FULL],
         absolute_position=[False] * 4,
     )
 
 
-#: The published models. Of ViL-Swin no architecture was published: depths and widths follow from its published
-#: parameters and FLOPs, the heads are Swin's.
+#: The published models, and a small one for demos. Of ViL-Swin no architecture was published: depths and widths follow
+#: from its published parameters and FLOPs, the heads are Swin's.
 ARCH_ZOO = {
-    'tiny': _published([48, 96, 192, 384], [1, 1, 9, 1], [1, 3, 3, 6]),
-    'small': _published([96, 192, 384, 768], [1, 2, 8, 1], [3, 3, 6, 12]),
-    'medium-deep': _published([96, 192, 384, 768], [1, 4, 16, 1], [3, 3, 6, 12]),
-    'medium-wide': _published([192, 384, 512, 768], [1, 2, 8, 1], [3, 6, 8, 12]),
-    'base-deep': _published([96, 192, 384, 768], [1, 8, 24, 1], [3, 3, 6, 12]),
-    'base-wide': _published([192, 384, 768, 1024], [1, 2, 8, 1], [3, 6, 12, 16]),
-    'swin-tiny': _published([96, 192, 384, 768], [2, 2, 6, 2], [3, 6, 12, 24]),
-    'swin-small': _published([96, 192, 384, 768], [2, 2, 18, 2], [3, 6, 12, 24]),
+    'nano': _arch([32, 64, 128, 256], [1, 1, 4, 1], [2, 2, 4, 8], window_size=4),
+    'tiny': _arch([48, 96, 192, 384], [1, 1, 9, 1], [1, 3, 3, 6]),
+    'small': _arch([96, 192, 384, 768], [1, 2, 8, 1], [3, 3, 6, 12]),
+    'medium-deep': _arch([96, 192, 384, 768], [1, 4, 16, 1], [3, 3, 6, 12]),
+    'medium-wide': _arch([192, 384, 512, 768], [1, 2, 8, 1], [3, 6, 8, 12]),
+    'base-deep': _arch([96, 192, 384, 768], [1, 8, 24, 1], [3, 3, 6, 12]),
+    'base-wide': _arch([192, 384, 768, 1024], [1, 2, 8, 1], [3, 6, 12, 16]),
+    'swin-tiny': _arch([96, 192, 384, 768], [2, 2, 6, 2], [3, 6, 12, 24]),
+    'swin-small': _arch([96, 192, 384, 768], [2, 2, 18, 2], [3, 6, 12, 24]),
 }
 
 # Letter of a published arch string: (what it means, default)

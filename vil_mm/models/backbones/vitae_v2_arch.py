@@ -30,71 +30,108 @@ ARCH_KEYS = (
     'position_encoding',
 )
 
-# (embed_dims, depths) of each size
-_SIZES = {
-    'small': ([64, 128, 256, 512], [2, 2, 8, 2]),
-    '48m': ([96, 192, 384, 768], [2, 2, 11, 2]),
-    'base': ([128, 256, 512, 1024], [2, 2, 12, 2]),
-}
-# (branch_dims, num_heads, reduction_heads) of each size
-_PLAIN = {
-    'small': ([64, 64, 128, 256], [1, 2, 4, 8], [1, 1, 2, 4]),
-    '48m': ([64, 64, 192, 384], [1, 2, 4, 8], [1, 1, 2, 4]),
-    'base': ([96, 96, 256, 512], [1, 4, 8, 16], [1, 1, 4, 8]),
-}
-_VARIED_SIZE = {
-    'small': ([64, 64, 128, 256], [2, 4, 8, 16], [2, 2, 4, 8]),
-    'small-wide': ([64, 64, 128, 256], [2, 4, 8, 16], [2, 4, 8, 16]),
-    '48m': ([96, 96, 192, 384], [3, 6, 12, 24], [3, 6, 12, 24]),
-    'base': ([128, 128, 256, 512], [4, 8, 16, 32], [4, 8, 16, 32]),
-}
+# What the published models of a kind have in common: ViTAEv2, ViTAEv2* (windows in all stages) and ViTAEv2*-VSA.
+_PUBLISHED = dict(
+    groups=[1, 32, 64, 128],
+    reduction_groups=[1, 16, 32, 64],
+    dilations=[[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]],
+)
+_FULL = dict(
+    _PUBLISHED,
+    attn_cfgs=[WINDOW, WINDOW, FULL, FULL],
+    reduction_attn_cfgs=[WINDOW, WINDOW, SKIP_FULL, SKIP_FULL],
+    position_encoding=[False] * 4,
+)
+_WINDOW = dict(_PUBLISHED, attn_cfgs=[WINDOW] * 4, reduction_attn_cfgs=[WINDOW] * 4, position_encoding=[False] * 4)
+_VSA = dict(
+    _PUBLISHED, attn_cfgs=[VARIED_SIZE] * 4, reduction_attn_cfgs=[VARIED_SIZE] * 4, position_encoding=[True] * 4
+)
 
+# The sizes of ViTAEv2 and ViTAEv2*.
+_SMALL = dict(
+    embed_dims=[64, 128, 256, 512],
+    depths=[2, 2, 8, 2],
+    num_heads=[1, 2, 4, 8],
+    branch_dims=[64, 64, 128, 256],
+    hidden_dims=[64, 64, 128, 256],
+    reduction_heads=[1, 1, 2, 4],
+)
+_48M = dict(
+    embed_dims=[96, 192, 384, 768],
+    depths=[2, 2, 11, 2],
+    num_heads=[1, 2, 4, 8],
+    branch_dims=[64, 64, 192, 384],
+    hidden_dims=[64, 64, 192, 384],
+    reduction_heads=[1, 1, 2, 4],
+)
+_BASE = dict(
+    embed_dims=[128, 256, 512, 1024],
+    depths=[2, 2, 12, 2],
+    num_heads=[1, 4, 8, 16],
+    branch_dims=[96, 96, 256, 512],
+    hidden_dims=[96, 96, 256, 512],
+    reduction_heads=[1, 1, 4, 8],
+)
 
-def _published(
-    size: str,
-    variant: tuple[list[int], list[int], list[int]],
-    attn_cfgs: list[dict],
-    reduction_attn_cfgs: list[dict] | None = None,
-    wide: bool = False,
-    position_encoding: bool = False,
-) -> dict[str, list]:
-    """What all published models have in common."""
-    embed_dims, depths = _SIZES[size]
-    branch_dims, num_heads, reduction_heads = variant
-    return dict(
-        embed_dims=embed_dims,
-        depths=depths,
-        num_heads=num_heads,
-        groups=[1, 32, 64, 128],
-        attn_cfgs=attn_cfgs,
-        branch_dims=branch_dims,
-        hidden_dims=[2 * dims for dims in embed_dims] if wide else branch_dims,
-        reduction_heads=reduction_heads,
-        reduction_groups=[1, 16, 32, 64],
-        reduction_attn_cfgs=reduction_attn_cfgs or attn_cfgs,
-        dilations=[[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]],
-        position_encoding=[position_encoding] * 4,
-    )
-
-
-#: The published models: ViTAEv2, ViTAEv2* (``window``, which has windows in all stages) and ViTAEv2*-VSA (``vsa``).
+#: The published models, and a small one for demos.
 ARCH_ZOO = {
-    **{
-        size: _published(size, variant, [WINDOW, WINDOW, FULL, FULL], [WINDOW, WINDOW, SKIP_FULL, SKIP_FULL])
-        for size, variant in _PLAIN.items()
-    },
-    **{f'window-{size}': _published(size, variant, [WINDOW] * 4) for size, variant in _PLAIN.items()},
-    **{
-        f'vsa-{name}': _published(
-            name.removesuffix('-wide'),
-            variant,
-            [VARIED_SIZE] * 4,
-            # of the published models, the small one alone has narrow parallel convolutions
-            wide=name != 'small',
-            position_encoding=True,
-        )
-        for name, variant in _VARIED_SIZE.items()
-    },
+    'small': dict(_FULL, **_SMALL),
+    '48m': dict(_FULL, **_48M),
+    'base': dict(_FULL, **_BASE),
+    'window-small': dict(_WINDOW, **_SMALL),
+    'window-48m': dict(_WINDOW, **_48M),
+    'window-base': dict(_WINDOW, **_BASE),
+    'vsa-nano': dict(
+        embed_dims=[32, 64, 128, 256],
+        depths=[1, 1, 2, 1],
+        num_heads=[1, 2, 4, 8],
+        groups=[1, 8, 16, 32],
+        attn_cfgs=[dict(VARIED_SIZE, window_size=4)] * 4,
+        branch_dims=[16, 32, 64, 128],
+        hidden_dims=[32, 32, 64, 128],
+        reduction_heads=[1, 2, 4, 8],
+        reduction_groups=[1, 4, 8, 16],
+        reduction_attn_cfgs=[dict(VARIED_SIZE, window_size=4)] * 4,
+        dilations=[[1, 2]] * 4,
+        position_encoding=[True] * 4,
+    ),
+    # the only published one with varied-size windows whose parallel convolutions are narrow
+    'vsa-small': dict(
+        _VSA,
+        embed_dims=[64, 128, 256, 512],
+        depths=[2, 2, 8, 2],
+        num_heads=[2, 4, 8, 16],
+        branch_dims=[64, 64, 128, 256],
+        hidden_dims=[64, 64, 128, 256],
+        reduction_heads=[2, 2, 4, 8],
+    ),
+    'vsa-small-wide': dict(
+        _VSA,
+        embed_dims=[64, 128, 256, 512],
+        depths=[2, 2, 8, 2],
+        num_heads=[2, 4, 8, 16],
+        branch_dims=[64, 64, 128, 256],
+        hidden_dims=[128, 256, 512, 1024],
+        reduction_heads=[2, 4, 8, 16],
+    ),
+    'vsa-48m': dict(
+        _VSA,
+        embed_dims=[96, 192, 384, 768],
+        depths=[2, 2, 11, 2],
+        num_heads=[3, 6, 12, 24],
+        branch_dims=[96, 96, 192, 384],
+        hidden_dims=[192, 384, 768, 1536],
+        reduction_heads=[3, 6, 12, 24],
+    ),
+    'vsa-base': dict(
+        _VSA,
+        embed_dims=[128, 256, 512, 1024],
+        depths=[2, 2, 12, 2],
+        num_heads=[4, 8, 16, 32],
+        branch_dims=[128, 128, 256, 512],
+        hidden_dims=[256, 512, 1024, 2048],
+        reduction_heads=[4, 8, 16, 32],
+    ),
 }
 
 

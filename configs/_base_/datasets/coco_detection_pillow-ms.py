@@ -1,9 +1,9 @@
-# Boxes alone.
-_base_ = './coco_instance_detr.py'
+# Boxes only.
+_base_ = './coco_instance_pillow-ms.py'
 
 load_boxes = dict(type='LoadAnnotations', with_bbox=True)
-train_pipeline = [_base_.train_pipeline[0], load_boxes, *_base_.train_pipeline[2:]]
-test_pipeline = [*_base_.test_pipeline[:2], load_boxes, _base_.test_pipeline[3]]
+train_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.train_pipeline]
+test_pipeline = [load_boxes if step['type'] == load_boxes['type'] else step for step in _base_.test_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,6 +1,6 @@
 # The published fine-tuning (arXiv 2103.15358). It uses QHM, learning rate 0.01, momentum 0.9 and nu 1: that is SGD
 # with learning rate 0.01 * (1 - 0.9).
-_base_ = './imagenet_bs1024_adamw_vil.py'
+_base_ = './imagenet_bs1024_adamw_300e-warmup5.py'
 
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=1e-3, momentum=0.9, weight_decay=0.0))
 

@@ -1,6 +1,6 @@
 # As published, one of two interpolations is drawn for each image's crop, and one for its augmentations; test images are
 # 0.9 of what they are resized to.
-_base_ = './imagenet_bs128_vil_224.py'
+_base_ = './imagenet_bs128_randaug_224.py'
 
 bicubic_crop, flip, bicubic_augment = _base_.train_pipeline[1:4]
 crop = dict(bicubic_crop, interpolation='bilinear')

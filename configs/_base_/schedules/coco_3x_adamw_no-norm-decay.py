@@ -1,4 +1,4 @@
-# See coco_1x_adamw_vitae.py.
+# See coco_1x_adamw_no-norm-decay.py.
 _base_ = './coco_3x_adamw.py'
 
 optim_wrapper = dict(

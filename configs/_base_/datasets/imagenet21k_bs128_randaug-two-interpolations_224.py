@@ -1,5 +1,5 @@
-# ImageNet-21K with ViTAEv2's choice of interpolations; see imagenet21k_bs128_vil_224.py on classes and folders.
-_base_ = './imagenet_bs128_vitae_224.py'
+# See imagenet21k_bs128_randaug_224.py on classes and folders.
+_base_ = './imagenet_bs128_randaug-two-interpolations_224.py'
 
 data_preprocessor = dict(num_classes=21841)
 imagenet21k = dict(_delete_=True, type='CustomDataset', data_root='data/imagenet21k', with_label=True)

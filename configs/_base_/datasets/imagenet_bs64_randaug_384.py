@@ -1,5 +1,5 @@
 # 384 pixels with all augmentation. As published, test images are warped to a square, and not cropped.
-_base_ = './imagenet_bs128_vil_224.py'
+_base_ = './imagenet_bs128_randaug_224.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,5 @@
 # Fine-tuning at 384 pixels: crops and flips alone.
-_base_ = './imagenet_bs128_vil_224.py'
+_base_ = './imagenet_bs128_randaug_224.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,5 @@
 # The published 3x schedule (arXiv 2103.15358): 270,000 iterations of 16 images.
-_base_ = './coco_1x_adamw_vil.py'
+_base_ = './coco_90k_adamw.py'
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1000),
