@@ -20,7 +20,7 @@ def plain():
     """A published file of ViTAEv2, whose reduction cells hold attention, norms and perceptron in one module."""
     state = {}
     for name, tensor in ViTAEv2('small').state_dict().items():
-        name = name.replace('stages.', 'layers.').replace('.blocks.', '.NC.').replace('.reduction.', '.RC.')
+        name = name.replace('stages.', 'layers.').replace('.blocks.', '.NC.').replace('.embed.', '.RC.')
         name = name.replace('ffn.layers.0.0', 'mlp.fc1').replace('ffn.layers.1', 'mlp.fc2')
         name = name.replace('.RC.convs.', '.RC.PCM.').replace('.convs.', '.PCM.')
         if '.RC.pyramid.PCM.' in name:
@@ -66,13 +66,13 @@ def test_the_averaged_weights_are_preferred(published, tmp_path, run_converter):
 
 def test_convolutions_become_linear_layers(published):
     converted, _ = convert_state_dict(published)
-    attention = 'backbone.stages.0.reduction.attn.'
+    attention = 'backbone.stages.0.embed.attn.'
     old = published['layers.0.RC.attn.qkv.weight']
     assert old.ndim == 4 and torch.equal(converted[f'{attention}qkv.weight'], old[..., 0, 0])
     offsets, scales = (published[f'layers.0.RC.attn.sampling_{what}.2.weight'] for what in ('offsets', 'scales'))
     assert torch.equal(converted[f'{attention}predict.weight'], torch.cat([offsets, scales])[..., 0, 0])
     # those beside the attention stay convolutions
-    assert converted['backbone.stages.0.reduction.convs.0.weight'].ndim == 4
+    assert converted['backbone.stages.0.embed.convs.0.weight'].ndim == 4
 
 
 def test_models_without_varied_sizes(plain):
@@ -80,8 +80,8 @@ def test_models_without_varied_sizes(plain):
     assert dropped == {}
     model = ViTAEv2('small')
     model.load_state_dict({name.removeprefix('backbone.'): tensor for name, tensor in converted.items()}, strict=True)
-    assert torch.equal(model.stages[2].reduction.ffn.layers[0][0].weight, plain['layers.2.RC.attn.mlp.fc1.weight'])
-    assert torch.equal(model.stages[0].reduction.norm2.bias, plain['layers.0.RC.attn.norm2.bias'])
+    assert torch.equal(model.stages[2].embed.ffn.layers[0][0].weight, plain['layers.2.RC.attn.mlp.fc1.weight'])
+    assert torch.equal(model.stages[0].embed.norm2.bias, plain['layers.0.RC.attn.norm2.bias'])
 
 
 def test_an_unconverted_file_is_named(published):

@@ -144,7 +144,7 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
     full = leaf.optim_wrapper.optimizer.lr
     assert rates['rpn_head.rpn_conv.weight'] == pytest.approx(full)
     assert rates['backbone.stages.3.blocks.0.norm1.weight'] == pytest.approx(full * 0.9)
-    assert rates['backbone.stages.0.patch_embed.projection.weight'] == pytest.approx(full * 0.9**8)
+    assert rates['backbone.stages.0.embed.patch_embed.projection.weight'] == pytest.approx(full * 0.9**8)
 
     for rate in (None, 0, 1.5, 'much'):
         with pytest.raises(ValueError, match=rf'layer_decay_rate={rate!r}, must be a number in \(0, 1\]'):

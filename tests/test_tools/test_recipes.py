@@ -45,7 +45,7 @@ def test_ema(few_digits, tmp_path):
     checkpoint = read_checkpoint(tmp_path / 'epoch_1.pth')
     # the average is saved as the weights, and the last weights as the average's copy
     averaged, last = checkpoint['state_dict'], checkpoint['ema_state_dict']
-    name = 'backbone.stages.0.patch_embed.projection.weight'
+    name = 'backbone.stages.0.embed.patch_embed.projection.weight'
     assert not torch.equal(averaged[name], last[f'module.{name}'])
     fresh = Runner.from_cfg(nano_config(few_digits, tmp_path / 'again'))
     fresh.load_checkpoint(str(tmp_path / 'epoch_1.pth'), strict=True)

@@ -22,7 +22,11 @@ def stage_shapes(image: tuple[int, int], batch: int) -> list[Shape]:
         batch (int): Images.
     """
     # From packages of other names, because importing vil_mm.models imports OpenMMLab.
-    for name, folder in (('models', MODELS), ('models.base', MODELS / 'base'), ('models.backbones', MODELS / 'backbones')):
+    for name, folder in (
+        ('models', MODELS),
+        ('models.base', MODELS / 'base'),
+        ('models.backbones', MODELS / 'backbones'),
+    ):
         package = sys.modules.setdefault(f'plain_{name}', ModuleType(f'plain_{name}'))
         package.__path__ = [str(folder)]
     arch = import_module('plain_models.backbones.vil_arch').ARCH_ZOO['small']

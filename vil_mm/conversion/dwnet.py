@@ -9,7 +9,7 @@ from .renaming import Converted, convert_model
 #: Keys that may hold the tensors: in the file of a classifier, and in that of a detector or segmenter.
 KEYS = 'model', 'state_dict'
 
-#: Within a block. ``attn2conv.conv``, the depth-wise convolution, has a ``conv2`` of its own if it is dynamic.
+#: Within a block. ``attn2conv.conv``, the depthwise convolution, has a ``conv2`` of its own if it is dynamic.
 BLOCK_NAMES = {
     'attn2conv.conv0': 'mixer.conv1',
     'attn2conv.bn0': 'mixer.bn1',
@@ -23,7 +23,7 @@ BLOCK_NAMES = {
     'attn2conv.bn': 'mixer.bn2',
     'attn2conv.conv2': 'mixer.conv2',
     'attn2conv.bn2': 'mixer.bn3',
-    'bn': 'bn',
+    'bn': 'norm2',
     'mlp.fc1': 'ffn.layers.0.0',
     'mlp.fc2': 'ffn.layers.1',
 }

@@ -21,9 +21,9 @@ BLOCK_NAMES = {
     'local_mp.bn': 'local_concentration.norm',
 }
 NAMES = {
-    'downsample_layers.0.proj.proj.([0134])': r'stages.0.downsample.convs.\1',
-    'downsample_layers.([123]).proj': r'stages.\1.downsample.projection',
-    'downsample_layers.([0123]).norm': r'stages.\1.downsample.norm',
+    'downsample_layers.0.proj.proj.([0134])': r'stages.0.embed.convs.\1',
+    'downsample_layers.([123]).proj': r'stages.\1.embed.projection',
+    'downsample_layers.([0123]).norm': r'stages.\1.embed.norm',
     r'stages.([0123]).(\d+).': (r'stages.\1.blocks.\2.', BLOCK_NAMES),
     '(norm[0123]?)': r'\1',
 }

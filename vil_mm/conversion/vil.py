@@ -10,12 +10,12 @@ from torch import Tensor
 from .renaming import Converted, concatenate, convert_model, strip_module
 
 EMBED_NAMES = {
-    'proj': 'patch_embed.projection',
-    'norm_embed': 'patch_embed.norm',
-    'cls_token': 'global_tokens',
-    'cls_pos_embed': 'position_embed.global_tokens',
-    'x_pos_embed': 'position_embed.rows',
-    'y_pos_embed': 'position_embed.columns',
+    'proj': 'embed.patch_embed.projection',
+    'norm_embed': 'embed.patch_embed.norm',
+    'cls_token': 'embed.global_tokens',
+    'cls_pos_embed': 'embed.position_embed.global_tokens',
+    'x_pos_embed': 'embed.position_embed.rows',
+    'y_pos_embed': 'embed.position_embed.columns',
 }
 ATTENTION_NAMES = {
     'norm': 'norm1',

@@ -28,7 +28,7 @@ REDUCTION_NAMES = {
     **CELL_NAMES,
 }
 NAMES = {
-    r'layers.(\d+).RC.': (r'stages.\1.reduction.', REDUCTION_NAMES),
+    r'layers.(\d+).RC.': (r'stages.\1.embed.', REDUCTION_NAMES),
     r'layers.(\d+).NC.(\d+).': (r'stages.\1.blocks.\2.', CELL_NAMES),
 }
 LEFT_OUT = {r'[\w.]+.relative_position_index': 'derived: computed from the window'}

@@ -74,7 +74,7 @@ KINDS = {
         drop_path_rate=0.0,
     ),
 }
-#: A family that has no entry above is tested with the first architecture of its zoo.
+#: A family that has no entry above is tested with the architecture ``'nano'`` of its zoo.
 FAMILIES = {
     name: cls
     for name, cls in MODELS.module_dict.items()
@@ -82,7 +82,7 @@ FAMILIES = {
 }
 KNOWN = {cfg['type'].removeprefix('vil_mm.') for cfg in KINDS.values()}
 BACKBONES = KINDS | {
-    name: dict(type=f'vil_mm.{name}', arch=next(iter(cls.arch_zoo)), drop_path_rate=0.0)
+    name: dict(type=f'vil_mm.{name}', arch='nano', drop_path_rate=0.0)
     for name, cls in FAMILIES.items()
     if name not in KNOWN
 }

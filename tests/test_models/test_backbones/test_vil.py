@@ -163,13 +163,13 @@ def test_another_attention_plugs_in():
     from vil_mm.registry import MODELS
 
     @MODELS.register_module(force=True)
-    class MeanAttention(BaseAttention):
+    class AveragingAttention(BaseAttention):
         def forward(self, x, hw_shape):
             self.check_tokens(x, hw_shape)
             return self.proj(self.qkv(x).mean(1, keepdim=True)[..., : self.embed_dims].expand_as(x))
 
-    model = build(attn_cfg=[dict(type='vil_mm.MeanAttention'), None, None, None])
-    assert isinstance(model.stages[0].blocks[0].attn, MeanAttention)
+    model = build(attn_cfg=[dict(type='vil_mm.AveragingAttention'), None, None, None])
+    assert isinstance(model.stages[0].blocks[0].attn, AveragingAttention)
     assert model(torch.randn(1, 3, 64, 64))[3].shape == (1, 32, 2, 2)
 
 

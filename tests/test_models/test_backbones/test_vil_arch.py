@@ -18,7 +18,7 @@ SMALL = (
 
 def count_parameters(arch, absolute, img_size=224, num_classes=1000):
     model = ViL(arch, img_size=img_size, absolute_position=absolute or None)
-    head = num_classes * (model.stages[-1].patch_embed.embed_dims + 1)
+    head = num_classes * (model.stages[-1].embed.embed_dims + 1)
     return sum(p.numel() for p in model.parameters()) + head
 
 

@@ -125,7 +125,7 @@ def test_other_attentions(type_):
     sum(x.square().mean() for x in maps).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     if type_ == 'SlidingWindowAttention':
-        assert isinstance(model.stages[0].reduction.attn, SlidingWindowAttention)
+        assert isinstance(model.stages[0].embed.attn, SlidingWindowAttention)
 
 
 def test_norms_of_reduction_cells_have_their_own_eps():

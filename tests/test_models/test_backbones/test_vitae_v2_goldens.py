@@ -87,7 +87,7 @@ def test_reduction_cell(dtype):
         position_encoding=given['cpe'],
         norm_cfg=dict(type='LN', eps=1e-6),
     ).to(dtype)
-    cell.load_state_dict(convert_cell(published, 'layers.0.RC.', 'backbone.stages.0.reduction.'))
+    cell.load_state_dict(convert_cell(published, 'layers.0.RC.', 'backbone.stages.0.embed.'))
     check_with_gradient(case, expected, x, lambda x: cell.eval()(x.mT.unflatten(2, (28, 28)))[0], dtype)
 
 

@@ -65,7 +65,9 @@ class SlidingWindowAttention(BaseAttention):
         super().__init__(embed_dims, num_heads, window_size=window_size, qkv_bias=qkv_bias, **kwargs)
         check_mask_and_neighbors(mask, neighbors, (*NEIGHBORS, 'random'))
         if self.attn_drop:
-            raise ValueError(f'attn_drop={self.attn_drop} must be 0: the sliding window has no dropout of attention weights')
+            raise ValueError(
+                f'attn_drop={self.attn_drop} must be 0: the sliding window has no dropout of attention weights'
+            )
         if only_global and not self.num_global_tokens:
             raise ValueError('only_global=True needs global tokens: num_global_tokens=0 must be at least 1')
         self.mask = mask

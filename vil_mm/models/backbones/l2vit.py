@@ -193,7 +193,7 @@ class L2ViT(BaseBackbone):
         'small': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
         'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
     }
-    entries = ('stages.0.embed.convs.0.weight',)
+    entries = ('stages.0.embed.convs.0.weight', 'stages.0.embed.norm.weight')
     published_entry = 'downsample_layers.0.'
     converter = 'tools/model_converters/l2vit2mm.py'
 

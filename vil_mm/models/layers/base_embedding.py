@@ -16,9 +16,7 @@ class BaseEmbedding(ResizableModule):
         init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(
-        self, embed_dims: int, stride: int, num_global_tokens: int = 0, init_cfg: dict | None = None
-    ) -> None:
+    def __init__(self, embed_dims: int, stride: int, num_global_tokens: int = 0, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.embed_dims = embed_dims
         self.stride = stride

@@ -90,8 +90,8 @@ class AbsolutePositionEmbedding(ResizableModule):
             built = self.rows.shape[1], self.columns.shape[1]
             if h > built[0] or w > built[1]:
                 raise ValueError(
-                    f'hw_shape={tuple(hw_shape)}, but the absolute position is built for a grid of {built} and can only '
-                    "be cropped. Set img_size to the largest image, or position_fit='interpolate'."
+                    f'hw_shape={tuple(hw_shape)}, but the absolute position is built for a grid of {built}, and it can '
+                    "only be cropped. Set img_size to the largest image, or position_fit='interpolate'."
                 )
             rows, columns = self.rows[:, :h], self.columns[:, :w]
         else:

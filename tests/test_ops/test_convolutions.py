@@ -1,19 +1,10 @@
-"""Depth-wise convolutions against PyTorch's own and an unfolded map, gradients included."""
+"""Depthwise convolutions against PyTorch's own and an unfolded map, gradients included."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from vil_mm.models.layers import (
-    DynamicDepthwiseConv,
-    InhomogeneousDepthwiseConv,
-    PatchMerging,
-    PointwiseConv,
-    depthwise_conv,
-    depthwise_conv2d,
-    inhomogeneous_conv2d,
-)
-from vil_mm.models.layers.depthwise_conv import _convolve_at_once
+from vil_mm.ops import depthwise_conv, depthwise_conv2d, inhomogeneous_conv2d
 
 FORMATS = pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
 
@@ -71,7 +62,7 @@ def test_depthwise_at_once(memory_format):
     """What runs on a GPU."""
     torch.manual_seed(0)
     x = torch.randn(3, 4, 5, 9, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
-    assert_same(_convolve_at_once, expected_convolution, (x, randn(3, 4, 7, 7), randn(4)))
+    assert_same(depthwise_conv._convolve_at_once, expected_convolution, (x, randn(3, 4, 7, 7), randn(4)))
 
 
 def test_small_kernels_and_maps_have_the_gradient_of_pytorch(monkeypatch):
@@ -121,70 +112,9 @@ def test_inhomogeneous_gradcheck():
 
 
 def test_inhomogeneous_memory_is_bounded():
-    """No neighbours are kept: what is saved for the gradient are the inputs."""
+    """Only the inputs are saved for the gradient, no neighbors."""
     x, weight = randn(1, 8, 16, 16), randn(1, 2, 7, 7, 16, 16)
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
         inhomogeneous_conv2d(x, weight)
     assert sum(saved) == x.numel() + weight.numel()
-
-
-@pytest.mark.parametrize('kind', ['dynamic', 'inhomogeneous'])
-def test_mixed_precision(kind):
-    """Under autocast, outputs and gradients stay as close to float32 as bfloat16 allows."""
-    torch.manual_seed(0)
-    norm_cfg = dict(type='BN')
-    if kind == 'dynamic':
-        layer = DynamicDepthwiseConv(8, 7, norm_cfg)
-    else:
-        layer = InhomogeneousDepthwiseConv(8, 7, norm_cfg, num_groups=2)
-    layer.eval()  # a norm of the statistics of two images would blow up what is rounded
-    x = randn(2, 8, 9, 13, dtype=torch.float32)
-    results = []
-    for enabled in (False, True):
-        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
-            output = layer(x)
-        parameters = [x, *layer.parameters()]
-        gradients = torch.autograd.grad(output.float().square().mean(), parameters)
-        assert [g.dtype for g in gradients] == [p.dtype for p in parameters]
-        results.append([output.float(), *gradients])
-    for exact, mixed in zip(*results):
-        assert (mixed - exact).abs().max() <= 0.05 * max(exact.abs().max(), 1e-2)
-
-
-def test_one_image_cannot_train_dynamic_kernels():
-    layer = DynamicDepthwiseConv(8, 3, dict(type='BN'))
-    x = torch.randn(1, 8, 4, 4)
-    with pytest.raises(ValueError, match=r'cannot be trained on a batch of one image: .*norm_eval=True'):
-        layer(x)
-    assert layer.eval()(x).shape == x.shape
-    assert DynamicDepthwiseConv(8, 3, dict(type='GN', num_groups=1))(x).shape == x.shape
-
-
-@pytest.mark.parametrize(
-    'build, message',
-    [
-        (lambda: InhomogeneousDepthwiseConv(8, 7, dict(type='BN'), num_groups=3), 'num_groups=3 does not divide the 8'),
-        (lambda: DynamicDepthwiseConv(3, 7, dict(type='BN')), 'need at least 4 channels, not 3'),
-    ],
-)
-def test_errors(build, message):
-    with pytest.raises(ValueError, match=message):
-        build()
-
-
-def test_pointwise():
-    torch.manual_seed(0)
-    layer, x = PointwiseConv(5, 3).double(), randn(2, 5, 4, 6)
-    assert_same(layer, lambda x: F.conv2d(x, layer.weight, layer.bias), (x,))
-
-
-def test_patch_merging_order():
-    """Pixels join in the order upper left, lower left, upper right, lower right, each with all its channels."""
-    layer = PatchMerging(2, 8, dict(type='LN'))
-    layer.norm = torch.nn.Identity()
-    torch.nn.init.eye_(layer.reduction.weight)
-    x = torch.arange(1.0, 13).reshape(1, 2, 2, 3)
-    tokens, hw_shape = layer(x)
-    assert hw_shape == (1, 2)
-    assert tokens[0].tolist() == [[1, 7, 4, 10, 2, 8, 5, 11], [3, 9, 6, 12, 0, 0, 0, 0]]

@@ -59,11 +59,11 @@ def test_positions_are_resized_to_the_largest_image(tmp_path):
     backbone = detection_backbone(build, checkpoint)
     for i, length in enumerate((336, 168, 84, 42)):
         for ours, theirs in (('rows', 'x_pos_embed'), ('columns', 'y_pos_embed')):
-            position = getattr(backbone.stages[i].position_embed, ours)
+            position = getattr(backbone.stages[i].embed.position_embed, ours)
             old = published[f'layer{i + 1}.0.{theirs}']
             resized = F.interpolate(old.mT, size=length, mode='linear', align_corners=False).mT
             assert position.shape[1] == length
             torch.testing.assert_close(position, resized)
         # a token of a class stands for the stage's global tokens
-        if backbone.stages[i].global_tokens is not None:
-            assert torch.equal(backbone.stages[i].global_tokens, published[f'layer{i + 1}.0.cls_token'])
+        if backbone.stages[i].embed.global_tokens is not None:
+            assert torch.equal(backbone.stages[i].embed.global_tokens, published[f'layer{i + 1}.0.cls_token'])
