@@ -1,4 +1,4 @@
-"""Compute kernels. They need torch alone."""
+"""Compute kernels that depend on nothing but torch."""
 
 from .backends import BACKENDS
 from .sliding_window_attention import sliding_window_attention
