@@ -1,5 +1,5 @@
-// What the bindings of all devices share: checks of the arguments, so that no kernel reads out of bounds whoever calls,
-// and the layout of tensors.
+// What the bindings of all devices share: checks of the arguments, so that no kernel reads out of bounds, whoever calls
+// it; and the layout of tensors.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -12,12 +12,6 @@
 #include "problem.h"
 
 namespace vil_mm {
-
-inline Mask parse_mask(std::string_view mask) {
-  TORCH_CHECK_VALUE(mask == "block" || mask == "exact" || mask == "cyclic", "mask='", std::string(mask),
-                    "' is not one of ('block', 'exact', 'cyclic')");
-  return mask == "block" ? Mask::kBlock : mask == "exact" ? Mask::kExact : Mask::kCyclic;
-}
 
 inline void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef shape, const at::Tensor& q) {
   TORCH_CHECK_VALUE(tensor.sizes() == shape, name, " has shape ", tensor.sizes(), ", must be ", shape);
@@ -39,12 +33,14 @@ inline Problem check_arguments(const at::Tensor& q, const at::Tensor& k, const a
   const auto check_range = [](const char* name, int64_t value, int64_t low, int64_t high) {
     TORCH_CHECK_VALUE(low <= value && value <= high, name, "=", value, " must be from ", low, " to ", high);
   };
-  const Mask kind = parse_mask(mask);
-  check_range("neighbors", neighbors, kOwnChunk, 8);
+  const std::optional<Mask> kind = parse_mask(mask);
+  TORCH_CHECK_VALUE(kind, "mask='", std::string(mask), "' is not one of ('block', 'exact', 'cyclic')");
+  check_range("neighbors", neighbors, kOwnChunk, kLastNeighbor);
   TORCH_CHECK_VALUE(kind != Mask::kExact || neighbors == kAllNeighbors,
-                    "mask='exact' is defined on the whole neighborhood: neighbors=", neighbors, " must be 0");
-  // Coordinates, also one chunk beyond the grid, and places in the bias table are 32-bit integers.
-  check_range("window_size", window_size, 1, 4096);
+                    "mask='exact' is defined only on the whole neighborhood: neighbors=", neighbors, " must be ",
+                    kAllNeighbors);
+  check_range("window_size", window_size, 1, kMaxWindow);
+  // Coordinates are 32-bit integers, even those one chunk beyond the grid.
   check_range("height", height, 1, std::numeric_limits<int>::max() / 2);
   check_range("width", width, 1, std::numeric_limits<int>::max() / 2);
   check_range("num_global_tokens", num_global_tokens, 0, std::numeric_limits<int>::max() / 2);
@@ -64,17 +60,17 @@ inline Problem check_arguments(const at::Tensor& q, const at::Tensor& k, const a
           static_cast<int>(window_size),
           static_cast<int>(num_global_tokens),
           static_cast<int>(head_width),
-          kind,
+          *kind,
           static_cast<int>(neighbors),
           scale};
 }
 
-// The kernels read strided tensors where they lie, but for their last dimension.
+// The kernels read strided tensors in place; only the last dimension must be contiguous.
 inline at::Tensor with_unit_stride(const at::Tensor& tensor) {
   return tensor.stride(-1) == 1 ? tensor : tensor.contiguous();
 }
 
-// A new tensor of the shape of `tensor`, (N, heads, tokens, d), laid out so that joining the heads is a view.
+// A new tensor with the shape of `tensor`, (N, heads, tokens, d), laid out so that joining the heads is a view.
 inline at::Tensor empty_tokens(const at::Tensor& tensor, at::ScalarType dtype) {
   return at::empty({tensor.size(0), tensor.size(2), tensor.size(1), tensor.size(3)}, tensor.options().dtype(dtype))
       .transpose(1, 2);

@@ -2,9 +2,26 @@
 // vil_mm/ops/_library.py.
 #include <torch/library.h>
 
-// neighbors: 0 for all chunks of the neighborhood, -1 for the own one, 1 to 8 for the own one and that neighbor.
+#include "problem.h"
+
+namespace {
+
+// Codes and limits for vil_mm/ops.
+c10::Dict<std::string, int64_t> constants() {
+  c10::Dict<std::string, int64_t> constants;
+  constants.insert("all_neighbors", vil_mm::kAllNeighbors);
+  constants.insert("own_chunk", vil_mm::kOwnChunk);
+  constants.insert("last_neighbor", vil_mm::kLastNeighbor);
+  constants.insert("max_window_size", vil_mm::kMaxWindow);
+  constants.insert("max_cuda_head_width", vil_mm::kMaxCudaHeadWidth);
+  return constants;
+}
+
+}  // namespace
+
 TORCH_LIBRARY(vil_mm, m) {
-  // (out, log-sum-exp)
+  m.def("constants() -> Dict(str, int)", &constants);
+  // (out, log-sum-exp). neighbors: see kAllNeighbors.
   m.def(
       "sliding_window_attention_forward(Tensor q, Tensor k, Tensor v, Tensor? bias_table, Tensor? global_bias, "
       "SymInt height, SymInt width, int window_size, int num_global_tokens, str mask, int neighbors, float scale) "

@@ -1,6 +1,6 @@
 // Sliding-window attention of rows of chunks, forward and backward. Compiled once per instruction set.
 //
-// A block of a chunk's queries meets all of its keys at once, so that the softmax needs one pass and no rescaling.
+// A block of a chunk's queries sees all of its keys at once, so that the softmax needs one pass and no rescaling.
 #pragma once
 
 #include "neighborhood.h"
@@ -8,17 +8,17 @@
 namespace vil_mm {
 namespace {
 
-// So much is packed at once that it stays in a core's second-level cache (1 MiB and more) with what it meets.
+// What is packed at once fits in a core's second-level cache (at least 1 MiB), along with what it is multiplied by.
 constexpr int64_t kStripBytes = 640 << 10, kBiasBytes = 256 << 10, kScoreBytes = 96 << 10;
 constexpr int kMaxBlock = 32;
-// Global tokens, and two rectangles in two parts at most.
+// Global tokens, and two rectangles in at most two parts each.
 constexpr int kMaxParts = 5;
 
-// How the work is cut.
+// How the work is divided.
 struct Plan {
-  int64_t scores;  // most columns of the matrix of scores
+  int64_t scores;  // the most columns that the matrix of scores can have
   int group;       // places of queries in a chunk whose biases are packed together
-  int block;       // queries that are worked at together
+  int block;       // queries that are processed together
   int chunks;      // chunks of a row whose keys are packed together
 
   template <typename T>
@@ -43,8 +43,8 @@ struct Plan {
   }
 };
 
-// Walks through a task block by block. Derived has attend(parts, number, order, tokens, count) for a block of `count`
-// queries, given by their places in the group and their tokens.
+// Walks through a task block by block. Derived has attend(parts, number, order, tokens, count), which processes a block
+// of `count` queries given by their places in the group and their tokens.
 template <typename T, typename Derived>
 class Walker {
  protected:
@@ -80,7 +80,7 @@ class Walker {
     set_globals();
     for (int group = 0; group < groups; ++group) {
       const int begin = part_begin(places, groups, group), end = part_begin(places, groups, group + 1);
-      // on a map narrower than a chunk, a group may hold no query
+      // on a map narrower than a chunk, a group may be empty
       if (begin / problem_.window == (end - 1) / problem_.window && begin % problem_.window >= problem_.width) continue;
       for (int i = 0; i < rectangles_; ++i) strips_[i].set_row(batch_, head_, chunk_row_, begin, end - begin);
       for (int span = 0; span < spans; ++span) {
@@ -137,7 +137,8 @@ class Walker {
     }
   }
 
-  // Scores of a block, biases added. What lies beyond a part's keys, up to the next whole vector, is undefined.
+  // Computes the scores of a block with their biases. Beyond a part's keys, up to the next whole vector, they are
+  // undefined.
   void score(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
     const int width = problem_.head_width;
     for (int i = 0; i < count; ++i)
@@ -149,7 +150,7 @@ class Walker {
     }
   }
 
-  // Overwrite what lies beyond the keys of a part, up to the next whole vector.
+  // Overwrites what is beyond the keys of a part, up to the next whole vector.
   static void fill_tail(Real* row, int64_t count, Real value) {
     for (int64_t j = count; j < round_up(count, kLanes<Real>); ++j) row[j] = value;
   }
@@ -280,14 +281,14 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
                       Real(this->problem_.scale));
   }
 
-  // Turn a row of scores to weights, and of the weights' gradients to the scores', which are also the biases'.
+  // Turns a row of scores into weights, and the weights' gradients into the scores', which are also the biases'.
   void differentiate_softmax(const Part<Real>* parts, int number, int row, int place, int64_t token) {
     constexpr int lanes = kLanes<Real>;
     Real *weights = this->scores_.from(row, 0).data, *grads = grad_scores_.from(row, 0).data;
-    // in two pieces, since one of them rounds too coarsely: the weights would not add up to 1
+    // in two pieces, since rounding to one would be too coarse: the weights would not add up to 1
     const double exact_lse = backward_args_.lse[this->lse_index(token)];
     const Real lse = exact_lse, rest = __builtin_exp(lse - exact_lse);
-    // from the weights rather than from the output, so that rounding errors cancel where one key has all the weight
+    // from the weights rather than the output, so that rounding errors cancel where one key has all the weight
     Vector<Real> mean{};
     for (int p = 0; p < number; ++p) {
       Real *weight = weights + parts[p].offset, *grad = grads + parts[p].offset;

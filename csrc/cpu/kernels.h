@@ -1,4 +1,4 @@
-// What the CPU kernels are given and give. They are compiled once per instruction set, see kernels_*.cpp.
+// Arguments of the CPU kernels, which are compiled once per instruction set, see kernels_*.cpp.
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -20,7 +20,7 @@ struct Compute<double> {
 template <typename T>
 using ComputeType = typename Compute<T>::type;
 
-// What forward and backward read alike. The biases may be null.
+// What both forward and backward read. The biases may be null.
 template <typename T>
 struct Inputs {
   Problem problem;
@@ -36,22 +36,23 @@ struct Forward {
   double* lse;  // (batch, heads, h * w), natural logarithm
 };
 
-// Gradients of keys and values are added to what is there, and the partial ones overwritten: one part per task.
+// Gradients of keys and values are added to those already there. Parts, one per task, are overwritten.
 template <typename T>
 struct Backward {
   Inputs<T> inputs;
   Tokens<const T> grad_out;
   const double* lse;
   Tokens<T> grad_q;
-  Tokens<ComputeType<T>> grad_k, grad_v;       // of the grid's tokens alone
+  Tokens<ComputeType<T>> grad_k, grad_v;       // of the grid's tokens
   ComputeType<T>*grad_k_parts, *grad_v_parts;  // (tasks, G, d), of the global tokens
   ComputeType<T>* grad_table_parts;            // (tasks, bias_side^2), or null
   ComputeType<T>* grad_global_bias_parts;      // (tasks, G), or null
 };
 
-// A task is a row of chunks of one head of one image: task = (image * heads + head) * chunk rows + chunk row. Tasks of
-// chunk rows less than three apart, round the grid if cyclic, add to the same keys' gradients in the backward. The
-// threads take one after the other, so that a thread that is held up holds up no other.
+// A task is a row of chunks of one head of one image: task = (image * heads + head) * chunk rows + chunk row. In the
+// backward, tasks whose chunk rows are less than three apart (around the grid if cyclic) add to the same keys'
+// gradients. Each thread takes the next task when it is done with one, so that a slow thread does not hold up the
+// others.
 struct Tasks {
   const int64_t* numbers;
   int64_t count;

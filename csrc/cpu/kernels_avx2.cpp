@@ -5,7 +5,7 @@
 
 #include "kernels.h"
 
-// Inline functions of the headers above stay for any processor; all below may use the instruction set.
+// Inline functions of the headers above are compiled for any processor; everything below may use the instruction set.
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else

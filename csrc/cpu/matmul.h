@@ -6,14 +6,14 @@
 namespace vil_mm {
 namespace {
 
-// Accumulators of a tile, so many that the registers hold them.
+// Accumulators of a tile: as many as the registers hold.
 #if VIL_MM_VECTOR_BYTES == 64
 constexpr int kTileRows = 8, kTileVectors = 3;
 #else
 constexpr int kTileRows = 6, kTileVectors = 2;
 #endif
 constexpr int kMaxDepth = 64;
-// Loops over a tile; left rolled, they keep the accumulators in memory.
+// For loops over a tile: if they were not unrolled, the accumulators would be kept in memory.
 #define VIL_MM_UNROLL _Pragma("GCC unroll 8")
 
 // A matrix whose element (i, j) is data[i * row_stride + j * column_stride].
@@ -25,7 +25,7 @@ struct Matrix {
   VIL_MM_INLINE Real* row(int64_t i) const { return data + i * row_stride; }
 };
 
-// What is added to a product: nothing (no data), or rows of a matrix, in an order of their own if `order` is given.
+// What is added to a product: nothing (no data), or rows of a matrix, which `order` may rearrange.
 template <typename Real>
 struct Addend {
   const Real* data = nullptr;
@@ -57,7 +57,7 @@ VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a,
       for (int j = 0; j < vectors; ++j) sums[i][j] += a_row[i * a.row_stride] * right[j];
     }
   }
-  // added last, so that the sums round as their own size asks
+  // added last, so that the sums are rounded relative to their own size
   VIL_MM_UNROLL
   for (int i = 0; i < rows; ++i) {
     Real* target = c.row(row + i) + column;
@@ -82,13 +82,13 @@ void multiply_tiles(int tile_rows, int tile_vectors, int row, int column, int de
   multiply_tile<Real, rows, vectors>(row, column, depth, a, b, c, addend);
 }
 
-// Where part `index` of nearly equal ones begins.
+// Where part `index` of several nearly equal ones begins.
 VIL_MM_INLINE int part_begin(int total, int parts, int index) {
   return total / parts * index + smaller(total % parts, index);
 }
 
 // c = addend + a b, for `rows` x `columns` of c. Columns of b and c are read and written up to the next whole vector.
-// Long sums are made of shorter ones, which keeps their rounding errors small.
+// Long sums are split into shorter ones to keep rounding errors small.
 template <typename Real>
 void multiply(int rows, int columns, int depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
               Addend<Real> addend = {}) {
@@ -116,7 +116,7 @@ void multiply(int rows, int columns, int depth, Matrix<Real> a, Matrix<Real> b, 
   }
 }
 
-// Element i of the two vectors in a row, for each lane.
+// For each lane, the element of the two concatenated vectors that `lanes` names.
 template <typename Real>
 VIL_MM_INLINE Vector<Real> shuffle(Vector<Real> first, Vector<Real> second,
                                    Vector<typename Exponential<Real>::Integer> lanes) {
@@ -130,7 +130,7 @@ VIL_MM_INLINE Vector<Real> shuffle(Vector<Real> first, Vector<Real> second,
 #endif
 }
 
-// Turn a square of whole vectors: in step `distance`, rows so far apart swap the lanes so far apart.
+// Transposes a square of whole vectors: in step `distance`, rows that far apart swap lanes that far apart.
 template <typename Real, int distance = 1>
 VIL_MM_INLINE void transpose_square(Vector<Real>* rows) {
   constexpr int lanes = kLanes<Real>;
@@ -150,7 +150,7 @@ VIL_MM_INLINE void transpose_square(Vector<Real>* rows) {
   }
 }
 
-// target[j][i] = source[i][j]. Both are read and written up to whole vectors in rows and columns.
+// target[j][i] = source[i][j]. Rows and columns of both are read and written up to whole vectors.
 template <typename Real>
 void transpose(int64_t rows, int64_t columns, Matrix<Real> source, Matrix<Real> target) {
   constexpr int lanes = kLanes<Real>;

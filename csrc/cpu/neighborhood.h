@@ -1,7 +1,7 @@
-// The keys that a row of chunks attends to, packed so that every chunk finds its own in one piece.
+// The keys that a row of chunks attends to, packed so that each chunk's are contiguous.
 //
-// A strip holds one rectangle of the neighborhoods of several chunks side by side, column by column: key (column, row)
-// is at column * rows + row. So the keys of one chunk lie in a row, off-grid ones are left out, and nothing need be
+// A strip holds one rectangle of the neighborhoods of several adjacent chunks, column by column: key (column, row) is
+// at column * rows + row. So the keys of one chunk are contiguous, off-grid ones are left out, and nothing needs to be
 // masked.
 #pragma once
 
@@ -13,7 +13,7 @@
 namespace vil_mm {
 namespace {
 
-// Memory of zeros, freed with its owner.
+// Memory filled with zeros, freed with its owner.
 template <typename Real>
 class Buffer {
  public:
@@ -33,7 +33,7 @@ class Buffer {
   Real* data_;
 };
 
-// Rows that can be read and written in whole vectors, from any element on.
+// A matrix whose rows can be read and written in whole vectors, starting at any element.
 template <typename Real>
 class PaddedMatrix {
  public:
@@ -49,7 +49,7 @@ class PaddedMatrix {
   Buffer<Real> buffer_;
 };
 
-// Keys and values as (keys, d) and turned to (d, keys); their gradients in the backward alone.
+// Keys and values as (keys, d) and transposed to (d, keys), and their gradients in the backward.
 template <typename Real>
 struct PackedTokens {
   PaddedMatrix<Real> k_rows, v_rows, k_columns, v_columns, grad_k, grad_v;
@@ -62,7 +62,7 @@ struct PackedTokens {
         grad_k(backward ? keys : 0, width),
         grad_v(backward ? keys : 0, width) {}
 
-  // After the rows are written.
+  // To be called once the rows are written.
   void turn(int64_t keys, int64_t width, bool backward) {
     transpose<Real>(keys, width, k_rows.from(0, 0), k_columns);
     if (!backward) return;
@@ -72,7 +72,7 @@ struct PackedTokens {
   }
 };
 
-// Keys of a chunk that lie in a row.
+// Contiguous keys of a chunk.
 template <typename Real>
 struct Part {
   int64_t count;   // keys
@@ -109,13 +109,13 @@ class Strip {
     return max_rows(problem, offsets) * (columns.cyclic ? reach : smaller<int64_t>(reach, columns.length));
   }
 
-  // Places for the keys of one chunk: off-grid columns have theirs, off-grid rows have not.
+  // Places for the keys of one chunk: off-grid columns have some, off-grid rows do not.
   static int64_t places(const Problem& problem, int index) {
     const ChunkOffsets offsets = rectangle(problem.neighbors, index);
     return max_rows(problem, offsets) * (offsets.column_end - offsets.column_begin) * problem.window;
   }
 
-  // Turn to a row of chunks, and to a group of places of queries in a chunk.
+  // Moves to a row of chunks, and to a group of places of queries in a chunk.
   void set_row(int64_t batch, int64_t head, int chunk_row, int first_query, int queries) {
     const int shift = (chunk_row - chunk_row_) * problem_.window;
     const AxisKeys before = {rows_.begin + shift, rows_.count, rows_.gap_begin + shift, rows_.gap};
@@ -125,11 +125,11 @@ class Strip {
     if (backward_ && inputs_.bias_table) grad_bias_.clear();
     const bool same_keys = before.begin == rows_.begin && before.count == rows_.count && before.gap == rows_.gap &&
                            before.gap_begin == rows_.gap_begin;
-    // most rows of chunks see their keys alike
+    // most rows of chunks see keys at the same places
     if (has_bias_ && !(same_queries && same_keys)) fill_bias();
   }
 
-  // Turn to the chunks [begin, end) of the row.
+  // Moves to the chunks [begin, end) of the row.
   void set_chunks(int begin, int end) {
     columns_ = axis_keys(problem_.columns(), begin + offsets_.column_begin, end - 1 + offsets_.column_end);
     const int width = problem_.head_width;
@@ -152,7 +152,7 @@ class Strip {
     packed_.turn(int64_t(columns_.count) * rows_.count, width, backward_);
   }
 
-  // Append the keys of a chunk: two parts where hidden padding lies between.
+  // Appends the keys of a chunk: two parts if hidden padding lies between them.
   int parts_of(int chunk, Part<Real>* parts) const {
     const int begin_chunk = chunk + offsets_.column_begin;
     const AxisKeys keys = axis_keys(problem_.columns(), begin_chunk, chunk + offsets_.column_end);
@@ -179,7 +179,7 @@ class Strip {
     return number;
   }
 
-  // Add the gradients of the packed keys to those of the tokens that they are copies of.
+  // Adds the gradients of the packed keys to those of the tokens they were copied from.
   void add_gradients(const Tokens<Real>& grad_k, const Tokens<Real>& grad_v) const {
     const Matrix<Real> packed_k = packed_.grad_k, packed_v = packed_.grad_v;
     for_each_key([&](int64_t key, int64_t token) {
@@ -189,7 +189,7 @@ class Strip {
     });
   }
 
-  // Add the gradients of the group's biases to those of the table.
+  // Adds the gradients of the group's biases to those of the table.
   void add_table_gradient(Real* grad_table) const {
     Buffer<Real> grad_turned(side_ * side_);
     for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
@@ -205,7 +205,7 @@ class Strip {
     return rows.cyclic ? reach : smaller<int64_t>(reach, rows.length);
   }
 
-  // Visit (key, token of the grid, or -1 for a key of zeros), in the order of memory.
+  // Visits (key, token of the grid, or -1 for a key of zeros), in the order of memory.
   template <typename Visit>
   VIL_MM_INLINE void for_each_key(Visit visit) const {
     const Axis columns = problem_.columns(), rows = problem_.rows();
@@ -219,8 +219,8 @@ class Strip {
     }
   }
 
-  // The table is turned, so that a column of keys finds its biases in a row: column distances ascend, then key rows.
-  // Visit (place in the turned table, row of the table, whether the mask shows the key).
+  // The table is rearranged so that the biases of a column of keys are contiguous: column distances ascend, then key
+  // rows. Visits (place in the rearranged table, row of the table, whether the mask shows the key).
   template <typename Visit>
   VIL_MM_INLINE void for_each_turned(Visit visit) const {
     const int window = problem_.window, reach = 2 * window - 1;
@@ -233,7 +233,8 @@ class Strip {
     }
   }
 
-  // Visit (place in the turned table, query of the group, place of the first key, keys) for keys of a column in a row.
+  // Visits (place in the rearranged table, query of the group, place of the first key, keys) for contiguous keys of a
+  // column.
   template <typename Visit>
   VIL_MM_INLINE void for_each_run(Visit visit) const {
     const int window = problem_.window, columns = (offsets_.column_end - offsets_.column_begin) * window;
@@ -254,7 +255,7 @@ class Strip {
     }
   }
 
-  // The bias of each query of the group to each place of the rectangle; -inf hides a key.
+  // Fills in the bias of each query of the group for each place of the rectangle; -inf hides a key.
   void fill_bias() {
     if (table_head_ != head_) {
       const Real* table = inputs_.bias_table ? inputs_.bias_table + head_ * side_ * side_ : nullptr;
@@ -275,7 +276,7 @@ class Strip {
   const bool backward_, has_bias_;
   const int64_t side_;
   PackedTokens<Real> packed_;
-  Buffer<Real> table_;  // of table_head_, turned
+  Buffer<Real> table_;  // of table_head_, rearranged
   PaddedMatrix<Real> bias_, grad_bias_;
   int64_t table_head_ = -1, batch_ = 0, head_ = 0;
   int chunk_row_ = 0, first_query_ = 0, queries_ = 0;

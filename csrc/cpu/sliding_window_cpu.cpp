@@ -1,4 +1,4 @@
-// The binding of the CPU kernels: checks, allocates, cuts the work into tasks and hands them to the threads.
+// The binding of the CPU kernels: checks, allocates, divides the work into tasks and hands them to the threads.
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
@@ -14,10 +14,10 @@
 namespace vil_mm {
 namespace {
 
-// Runs a kernel of the best instruction set that PyTorch sees; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
 template <typename Arguments>
 using Kernel = void (*)(const Arguments&, Tasks&);
 
+// Chooses the best instruction set that PyTorch sees; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
 template <typename Arguments>
 Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arguments> avx2,
                          [[maybe_unused]] Kernel<Arguments> avx512) {
@@ -42,8 +42,8 @@ std::vector<int64_t> all_tasks(const Problem& problem) {
   return tasks;
 }
 
-// Rounds of tasks that share no keys with one another: chunk rows at least three apart, also round the grid. The order
-// in which a key's gradient is added up is the same with any number of threads.
+// Rounds of tasks that have no keys in common: their chunk rows are at least three apart, also around the grid. So the
+// order in which a key's gradient is summed is the same with any number of threads.
 std::vector<std::vector<int64_t>> rounds_of_tasks(const Problem& problem) {
   const int64_t chunk_rows = problem.rows().chunks(), whole = chunk_rows - chunk_rows % 3;
   std::vector<std::vector<int64_t>> rounds(5);

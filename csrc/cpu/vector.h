@@ -1,7 +1,7 @@
-// Vectors of the instruction set that is being compiled for: VIL_MM_VECTOR_BYTES long. Not for inclusion elsewhere.
+// Vectors of the instruction set that is being compiled for, VIL_MM_VECTOR_BYTES long. Not to be included elsewhere.
 //
-// Nothing here may call a function of the standard library that is compiled into this file: the linker might keep that
-// copy, of an instruction set that the machine lacks, for the whole program.
+// Nothing here may call a standard-library function that would be compiled into this file: the linker might keep that
+// copy for the whole program, on machines without its instruction set.
 #pragma once
 
 #define VIL_MM_INLINE inline __attribute__((always_inline))
@@ -46,7 +46,7 @@ VIL_MM_INLINE T larger(T a, T b) {
 }
 VIL_MM_INLINE int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Loads of a storage type into the type of the computation, a whole vector of it.
+// Loads from a storage type, and stores to it, of a whole vector of the type that is computed in.
 
 VIL_MM_INLINE Vector<float> load_as(const float* source, float) { return load(source); }
 VIL_MM_INLINE Vector<double> load_as(const double* source, double) { return load(source); }
@@ -94,7 +94,7 @@ VIL_MM_INLINE void store_as(c10::Half* target, Vector<float> value) {
 #endif
 }
 
-// target[i] = factor * source[i], zeros up to the next whole vector.
+// target[i] = factor * source[i], followed by zeros up to the next whole vector.
 template <typename Real, typename T>
 VIL_MM_INLINE void load_row(Real* target, const T* source, int count, Real factor) {
   int i = 0;
@@ -106,7 +106,7 @@ VIL_MM_INLINE void load_row(Real* target, const T* source, int count, Real facto
   store(target + i, factor * load_as(rest, Real()));
 }
 
-// target[i] = factor * source[i], where the source may be read up to the next whole vector.
+// target[i] = factor * source[i]; the source may be read up to the next whole vector.
 template <typename Real, typename T>
 VIL_MM_INLINE void store_row(T* target, const Real* source, int count, Real factor) {
   int i = 0;
@@ -145,8 +145,8 @@ VIL_MM_INLINE Real largest_lane(Vector<Real> value) {
   return result;
 }
 
-// e^x: x is split into a multiple of ln(2) and a rest of at most half of it, whose Taylor series is cut where it
-// reaches rounding. NaN stays NaN.
+// e^x: x is split into a multiple of ln(2) and a remainder of at most half of it, whose Taylor series is cut off where
+// its terms become smaller than rounding. NaN stays NaN.
 template <typename Real>
 struct Exponential;
 
@@ -154,7 +154,7 @@ template <>
 struct Exponential<float> {
   using Integer = int32_t;
   static constexpr float kRound = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
-  // ln(2) in two pieces, the first so short that its multiples are exact
+  // ln(2) in two pieces, the first short enough that its multiples are exact
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   static constexpr float kLowest = -150;  // e^x is 0 from here on down
   static constexpr int kMantissaBits = 23, kExponentBias = 127, kTerms = 8;
@@ -189,7 +189,7 @@ VIL_MM_INLINE Vector<Real> times_power_of_2(Vector<Real> x, Vector<Real> power) 
     return (Vector<Real>)_mm512_scalef_pd((__m512d)x, (__m512d)power);
   }
 #else
-  // in two steps, since the power alone may be too small for a normal number
+  // in two steps, since the power itself may be too small for a normal number
   using Traits = Exponential<Real>;
   typedef Vector<typename Traits::Integer> Integers;
   const Integers whole = (Integers)(power + Traits::kRound) - (Integers)broadcast(Traits::kRound);

@@ -1,4 +1,4 @@
-// What the kernels of the backward pass share.
+// What the kernels of the backward pass have in common.
 #pragma once
 
 #include "block.cuh"
@@ -7,7 +7,7 @@
 namespace vil_mm {
 namespace cuda {
 
-// What all of them are given.
+// Arguments of all of them.
 template <typename T>
 struct BackwardArguments {
   Backward<T> pass;
@@ -15,15 +15,15 @@ struct BackwardArguments {
   BlockShape shape;
   int row_tiles;  // of a chunk
   bool aligned;
-  // Of queries, (batch, heads, h * w).
-  float* delta;  // what the softmax takes off the gradients of the scores
-  // Of exact kernels alone: the factor that weights still lack, and what is added to scores so that their exponentials
-  // are of numbers near 0, which are rounded least.
+  float* delta;  // (batch, heads, h * w): what the softmax subtracts from the gradients of a query's scores
+  // Only for exact kernels: the factor that a query's weights still lack, (batch, heads, h * w), and what is added to
+  // scores so that exponentials are of numbers near 0, which are rounded least.
   float* correction;
   float shift;
 };
 
-// How the gradients of the global tokens are summed: the queries of a head in splits, each with its part of the sum.
+// How the gradients of the global tokens are summed: a head's queries are split, and each split has its part of the
+// sum.
 struct GlobalParts {
   int queries_per_split, splits;
   float *k, *v;  // (batch * heads, splits, G, d)
@@ -31,8 +31,8 @@ struct GlobalParts {
 };
 
 // How the gradient of the bias table is summed. A unit is a tile of the chunk's queries in a head; its images and
-// chunks come in splits, each with its part of the sum. Units are worked on in groups, so that the parts take little
-// memory.
+// chunks are split, and each split has its part of the sum. Units are worked on in groups, so that the parts take
+// little memory.
 struct TableParts {
   int splits;
   size_t size;  // in floats
@@ -47,23 +47,57 @@ struct BackwardWorkspace {
   size_t size;  // in floats
 };
 
-// Depends on the problem alone, so that results are the same on any device.
+// Hands out the workspace, or only measures it if it is null. The plan depends only on the problem, so that results are
+// the same on any device.
 BackwardWorkspace plan_workspace(const Problem& problem, bool has_bias_table, bool is_float, float* workspace);
 
-// Columns of scores at a time, where more of them would leave too few registers.
+// A tile of rows, queries or keys, and tiles of the others as columns. Queries come with the gradients of their
+// outputs, keys with their values.
 template <typename T, int kWidth>
-constexpr int kBackwardColumns = kWidth <= 32 ? kTileColumns<T, kWidth> : 32;
+struct BackwardLayout {
+  // Fewer than the forward has where more would leave too few registers.
+  static constexpr int kColumns = kWidth <= 32 ? kTileColumns<T, kWidth> : 32;
+
+  T *first_rows, *second_rows;
+  TilePair<T, kWidth> columns;
+  float* table;
+
+  template <typename Memory>
+  VIL_MM_HOST_DEVICE BackwardLayout(Memory& memory, const BlockShape& shape, const Table& bias_table)
+      : first_rows(take_tile<kWidth, T>(memory, shape.rows())),
+        second_rows(take_tile<kWidth, T>(memory, shape.rows())),
+        columns(TilePair<T, kWidth>::take(memory, shape.stages * kColumns)),
+        table(take_table(memory, bias_table)) {}
+};
 
 // The gradient of a query's score before scale, from its softmax weight.
 VIL_MM_DEVICE float score_gradient(float weight, float value_gradient, float delta) {
   return weight * (value_gradient - delta);
 }
 
-// What makes of a query's scores the exponents of its weights, in the scores' unit: the softmax's sum taken off. Of no
-// query: minus infinity, which makes weights 0.
+// What turns a query's scores into the exponents of its weights, in the scores' unit: minus the logarithm of the
+// softmax's sum. Where there is no query, it is minus infinity, which makes weights 0.
 template <typename T>
 VIL_MM_DEVICE float score_offset(const BackwardArguments<T>& arguments, int64_t first_query, int token) {
   return token < 0 ? -INFINITY : arguments.shift - kScoreUnit<T> * arguments.pass.lse[first_query + token];
+}
+
+// Starts to load a tile of queries and one of their outputs' gradients, with what their scores need.
+template <bool kExactly, typename T, int kWidth, typename PlaceOf>
+VIL_MM_DEVICE void load_queries(const TilePair<T, kWidth>& tiles, int count, const HeadTokens<const T>& queries,
+                                const HeadTokens<const T>& output_gradients, const BackwardArguments<T>& arguments,
+                                int64_t first_query, PlaceOf place_of) {
+  const Source<T> sources[] = {{queries, tiles.first}, {output_gradients, tiles.second}};
+  load_tiles<kWidth>(sources, count, arguments.pass.inputs.problem.head_width, arguments.aligned, place_of,
+                     [&](int index, const Place& place) {
+                       tiles.notes.term[index] = place.term;
+                       tiles.notes.offset[index] = score_offset(arguments, first_query, place.token);
+                       tiles.notes.delta[index] = place.token < 0 ? 0.f : arguments.delta[first_query + place.token];
+                       if constexpr (kExactly) {
+                         tiles.notes.correction[index] =
+                             place.token < 0 ? 0.f : arguments.correction[first_query + place.token];
+                       }
+                     });
 }
 
 }  // namespace cuda

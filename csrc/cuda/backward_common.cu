@@ -16,7 +16,7 @@ VIL_MM_DEVICE float warp_sum(float value) {
   return value;
 }
 
-// A warp per entry of the table: all pairs of a query and a key that lie so far apart.
+// A warp per entry of the table, which sums over all pairs of a query and a key at that distance.
 __global__ void __launch_bounds__(kThreads) reduce_table_kernel(const __grid_constant__ ReduceTable arguments) {
   const Problem& problem = arguments.problem;
   const int window = problem.window, entries = num_entries(window);
@@ -30,15 +30,14 @@ __global__ void __launch_bounds__(kThreads) reduce_table_kernel(const __grid_con
   if (begin >= end) return;
 
   const RelativeKeys neighborhood(problem);
-  const int row_distance = entry / bias_side(window) - 2 * window + 1;
-  const int column_distance = entry % bias_side(window) - 2 * window + 1;
+  const Distance distance = bias_distance(entry, window);
   const int first_tile = static_cast<int>(begin - head * arguments.row_tiles);
   const int query_begin = first_tile * arguments.rows;
   int query_end = query_begin + static_cast<int>(end - begin) * arguments.rows;
   query_end = query_end > window * window ? window * window : query_end;
   float sum = 0;
   for (int query = query_begin + lane_index(); query < query_end; query += kWarpSize) {
-    const int key = neighborhood.index(query / window - row_distance, query % window - column_distance);
+    const int key = neighborhood.index(query / window - distance.rows, query % window - distance.columns);
     if (key < 0) continue;
     const int64_t unit = begin - arguments.unit_begin + (query - query_begin) / arguments.rows;
     const float* part = arguments.parts + unit * arguments.splits * arguments.rows * arguments.columns +
@@ -69,8 +68,8 @@ __global__ void __launch_bounds__(kThreads)
 
 int64_t blocks_of_warps(int64_t warps) { return (warps + kWarpsOfBlock - 1) / kWarpsOfBlock; }
 
-// Parts of the global tokens' gradients: enough queries to a part that the parts are small beside the queries, and few
-// enough that sums of float keep their digits.
+// Parts of the global tokens' gradients: with enough queries per part that the parts are small compared to the queries,
+// and few enough that sums of floats keep their digits.
 GlobalParts plan_global_parts(const Problem& problem) {
   constexpr int kQueries = 128, kGlobalTokens = 8;
   const int64_t wanted = static_cast<int64_t>(kQueries) * ceil_div(problem.num_global, kGlobalTokens);
@@ -79,17 +78,17 @@ GlobalParts plan_global_parts(const Problem& problem) {
   return {static_cast<int>(per_split), splits, nullptr, nullptr, nullptr};
 }
 
-// Parts of the bias table's gradient. Rows and columns are counted in the largest tiles that a kernel has.
+// Parts of the bias table's gradient. Rows and columns are counted in the largest tiles that a kernel can have.
 TableParts plan_table_parts(const Problem& problem) {
-  constexpr int64_t kTile = 64, kBlocks = 512, kChunksOfSplit = 8;
-  constexpr int64_t kSize = kBlocks * kTile * kTile;  // 8 MiB
-  const int64_t row_tiles = (static_cast<int64_t>(problem.window) * problem.window + kTile - 1) / kTile;
-  const int64_t column_tiles = (RelativeKeys(problem).size() + kTile - 1) / kTile;
+  constexpr int64_t kBlocks = 512, kChunksOfSplit = 8;
+  constexpr int64_t kSize = kBlocks * kMaxTileRows * kMaxTileColumns;  // 8 MiB
+  const int64_t row_tiles = ceil_div(problem.window * problem.window, kMaxTileRows);
+  const int64_t column_tiles = ceil_div(RelativeKeys(problem).size(), kMaxTileColumns);
   const int64_t items = problem.batch * num_chunks(problem);
   const int64_t most = (items + kChunksOfSplit - 1) / kChunksOfSplit;
   int64_t splits = kBlocks / (problem.heads * row_tiles * column_tiles);
   splits = splits < 1 ? 1 : splits > most ? most : splits;
-  const int64_t unit = splits * kTile * column_tiles * kTile, all = problem.heads * row_tiles * unit;
+  const int64_t unit = splits * kMaxTileRows * column_tiles * kMaxTileColumns, all = problem.heads * row_tiles * unit;
   const int64_t bounded = all < kSize ? all : kSize;
   return {static_cast<int>(splits), static_cast<size_t>(bounded > unit ? bounded : unit), nullptr};
 }
@@ -112,7 +111,8 @@ BackwardWorkspace plan_workspace(const Problem& problem, bool has_bias_table, bo
   BackwardWorkspace plan = {};
   const auto take = [&](size_t count) {
     float* piece = workspace == nullptr ? nullptr : workspace + plan.size;
-    plan.size += padded_floats(count);
+    constexpr size_t kElements = kElementsOf16Bytes<float>;
+    plan.size += (count + kElements - 1) / kElements * kElements;  // so that the next piece is aligned to 16 bytes
     return piece;
   };
   plan.prepared_table = take(prepared_workspace(problem, has_bias_table));

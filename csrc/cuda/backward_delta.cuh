@@ -1,4 +1,4 @@
-// delta of each query from its output: the sum over it, times its gradient.
+// Computes delta of each query from its output: the sum of the output's elements times their gradients.
 #pragma once
 
 #include "backward.cuh"
@@ -11,12 +11,13 @@ struct DeltaArguments {
   Problem problem;
   Tokens<const T> out, grad_out;
   float* delta;
-  int64_t count;  // of queries of all heads
+  int64_t count;  // queries of all heads
   bool aligned;
 };
 
-constexpr int kDeltaLanes = 8;  // to a query
+constexpr int kDeltaLanes = 8;  // per query
 constexpr int kDeltaThreads = 256;
+static_assert(kWarpSize % kDeltaLanes == 0 && kDeltaThreads % kWarpSize == 0, "a query's lanes are in one warp");
 
 template <typename T>
 __global__ void __launch_bounds__(kDeltaThreads) delta_kernel(const __grid_constant__ DeltaArguments<T> arguments) {

@@ -1,6 +1,6 @@
 // Gradients of the keys and the values: a block has a tile of keys and runs over the queries that see them, so that the
-// scores are transposed. Of a chunk's keys it makes the gradients in whole; of the global ones the part of some
-// queries.
+// scores are transposed. For a chunk's keys it computes the whole gradients; for the global tokens, the part that comes
+// from some of the queries.
 #pragma once
 
 #include "backward.cuh"
@@ -14,7 +14,7 @@ struct KeyArguments {
   GlobalParts parts;
 };
 
-// The queries from `begin` to `end`, whatever their places.
+// The queries from `begin` to `end`, wherever they lie on the grid.
 struct QueryRun {
   int begin, end;
 
@@ -25,48 +25,32 @@ struct QueryRun {
 };
 
 // Sums over the queries of `columns`; key_at(row) is a row of the tile. finish(row, key gradients, value gradients,
-// bias gradient of the lane's rows, scratch for keys and for values) does with the warp's sums what is to be done.
+// bias gradients of the lane's rows, scratch rows for keys and for values) receives the warp's sums.
 template <int kWidth, Arithmetic kArithmetic, typename T, typename Columns, typename KeyAt, typename Finish>
 VIL_MM_DEVICE void sum_key_gradients(const BackwardArguments<T>& arguments, int64_t batch, int64_t head,
                                      const Table& bias_table, const Columns& columns, KeyAt key_at, Finish finish) {
   using Product = Products<T, kWidth, kArithmetic>;
-  constexpr int kStride = kRowStride<T, kWidth>, kColumns = kBackwardColumns<T, kWidth>;
+  using Layout = BackwardLayout<T, kWidth>;
+  constexpr int kStride = kRowStride<T, kWidth>, kColumns = Layout::kColumns;
   constexpr int kFragments = kColumns / kFragmentColumns;
   const Backward<T>& pass = arguments.pass;
   const Inputs<T>& inputs = pass.inputs;
   const Problem& problem = inputs.problem;
   const BlockShape& shape = arguments.shape;
 
-  SharedMemory memory;
-  T* keys = memory.take<T>(shape.rows() * kStride);
-  T* values = memory.take<T>(shape.rows() * kStride);
-  T* queries = memory.take<T>(shape.stages * kColumns * kStride);
-  T* output_gradients = memory.take<T>(shape.stages * kColumns * kStride);
-  const TileNotes notes = memory.take_notes(shape.stages * kColumns);
-  const LoadedTable table = load_table(bias_table, head, memory);
+  SharedMemory memory(dynamic_shared());
+  const Layout shared(memory, shape, bias_table);
+  const LoadedTable table = load_table(bias_table, head, shared.table);
 
-  const Source<T> row_sources[] = {{of_head(inputs.k, batch, head), keys}, {of_head(inputs.v, batch, head), values}};
-  load_tiles<kWidth>(row_sources, shape.rows(), problem.head_width, arguments.aligned, key_at,
-                     [](int, const Place&) {});
-
+  const Source<T> row_sources[] = {{of_head(inputs.k, batch, head), shared.first_rows},
+                                   {of_head(inputs.v, batch, head), shared.second_rows}};
+  load_tiles<kWidth>(row_sources, shape.rows(), problem.head_width, arguments.aligned, key_at);
   const HeadTokens<const T> q = of_head(inputs.q, batch, head);
   const HeadTokens<const T> grad_out = of_head(pass.grad_out, batch, head);
   const int64_t first = first_query(problem, batch, head);
   const auto load = [&](int tile, int stage) {
-    const TileNotes stage_notes = notes.at(stage * kColumns);
-    const Source<T> sources[] = {{q, queries + stage * kColumns * kStride},
-                                 {grad_out, output_gradients + stage * kColumns * kStride}};
-    load_tiles<kWidth>(
-        sources, kColumns, problem.head_width, arguments.aligned,
-        [&](int column) { return columns.place(tile * kColumns + column); },
-        [&](int column, const Place& place) {
-          stage_notes.term[column] = place.term;
-          stage_notes.offset[column] = score_offset(arguments, first, place.token);
-          stage_notes.delta[column] = place.token < 0 ? 0.f : arguments.delta[first + place.token];
-          if constexpr (kExact<T, kArithmetic>) {
-            stage_notes.correction[column] = place.token < 0 ? 0.f : arguments.correction[first + place.token];
-          }
-        });
+    load_queries<kExact<T, kArithmetic>>(shared.columns.at(stage * kColumns), kColumns, q, grad_out, arguments, first,
+                                         [&](int column) { return columns.place(tile * kColumns + column); });
   };
 
   const int first_row = warp_index() * kWarpRows;
@@ -89,21 +73,21 @@ VIL_MM_DEVICE void sum_key_gradients(const BackwardArguments<T>& arguments, int6
   for_each_tile(ceil_div(columns.size(), kColumns), shape.stages, load, [&](int tile, int stage) {
     if (idle) return;
     if (tile == 0) {
-      key_rows.set(keys + first_row * kStride);
-      value_rows.set(values + first_row * kStride);
+      key_rows.set(shared.first_rows + first_row * kStride);
+      value_rows.set(shared.second_rows + first_row * kStride);
     }
-    const TileNotes stage_notes = notes.at(stage * kColumns);
+    const TileNotes notes = shared.columns.notes.at(stage * kColumns);
     float weights[kFragments][4], gradients[kFragments][4];
-    Product::scores(weights, key_rows, queries + stage * kColumns * kStride);
-    to_scores<Rows::kKeys>(weights, scale, rows, stage_notes, table);
-    to_weights<kExact<T, kArithmetic>, T, Rows::kKeys>(weights, rows, stage_notes);
-    if constexpr (kExact<T, kArithmetic>) multiply_columns(weights, stage_notes.correction);
-    Product::accumulate(value_sums, weights, output_gradients + stage * kColumns * kStride);
-    Product::scores(gradients, value_rows, output_gradients + stage * kColumns * kStride);
+    Product::scores(weights, key_rows, shared.columns.first + stage * kColumns * kStride);
+    to_scores<Rows::kKeys>(weights, scale, rows, notes, table);
+    to_weights<kExact<T, kArithmetic>, T, Rows::kKeys>(weights, rows, notes);
+    if constexpr (kExact<T, kArithmetic>) multiply_columns(weights, notes.correction);
+    Product::accumulate(value_sums, weights, shared.columns.second + stage * kColumns * kStride);
+    Product::scores(gradients, value_rows, shared.columns.second + stage * kColumns * kStride);
     float tile_bias[2] = {0, 0};
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {
-      const float2 delta = column_pair<float2>(stage_notes.delta, f);
+      const float2 delta = column_pair<float2>(notes.delta, f);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         gradients[f][i] = score_gradient(weights[f][i], gradients[f][i], i % 2 == 0 ? delta.x : delta.y);
@@ -112,10 +96,11 @@ VIL_MM_DEVICE void sum_key_gradients(const BackwardArguments<T>& arguments, int6
     }
     bias_sums[0] += tile_bias[0];
     bias_sums[1] += tile_bias[1];
-    Product::accumulate(key_sums, gradients, queries + stage * kColumns * kStride);
+    Product::accumulate(key_sums, gradients, shared.columns.first + stage * kColumns * kStride);
   });
   if (!idle)
-    finish(first_row, key_sums, value_sums, bias_sums, keys + first_row * kStride, values + first_row * kStride);
+    finish(first_row, key_sums, value_sums, bias_sums, shared.first_rows + first_row * kStride,
+           shared.second_rows + first_row * kStride);
 }
 
 template <typename T, int kWidth, Arithmetic kArithmetic>
@@ -192,12 +177,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 template <typename T, int kWidth, Arithmetic kArithmetic>
 cudaError_t backward_keys(BackwardArguments<T> arguments, const GlobalParts& parts, cudaStream_t stream) {
   const Problem& problem = arguments.pass.inputs.problem;
-  SharedNeeds needs = {};
-  needs.row_tiles = 2;
-  needs.staged_column_tiles = 2;
+  using Layout = BackwardLayout<T, kWidth>;
   size_t shared_bytes;
-  VIL_MM_RETURN_IF_ERROR((plan_block<T, kWidth>(needs, kBackwardColumns<T, kWidth>, problem.window * problem.window,
-                                                &arguments.table, &arguments.shape, &shared_bytes)));
+  VIL_MM_RETURN_IF_ERROR(
+      plan_block<Layout>(problem.window * problem.window, &arguments.table, &arguments.shape, &shared_bytes));
   arguments.row_tiles = num_row_tiles(problem, arguments.shape);
   VIL_MM_RETURN_IF_ERROR(launch(backward_local_keys_kernel<T, kWidth, kArithmetic>,
                                 num_chunks_of_all_heads(problem) * arguments.row_tiles, arguments.shape.threads(),
@@ -205,8 +188,8 @@ cudaError_t backward_keys(BackwardArguments<T> arguments, const GlobalParts& par
   if (problem.num_global == 0) return cudaSuccess;
   KeyArguments<T> global = {arguments, parts};
   global.common.table = {};
-  VIL_MM_RETURN_IF_ERROR((plan_block<T, kWidth>(needs, kBackwardColumns<T, kWidth>, problem.num_global,
-                                                &global.common.table, &global.common.shape, &shared_bytes)));
+  VIL_MM_RETURN_IF_ERROR(
+      plan_block<Layout>(problem.num_global, &global.common.table, &global.common.shape, &shared_bytes));
   global.common.row_tiles = ceil_div(problem.num_global, global.common.shape.rows());
   return launch(backward_global_keys_kernel<T, kWidth, kArithmetic>,
                 problem.batch * problem.heads * parts.splits * global.common.row_tiles, global.common.shape.threads(),

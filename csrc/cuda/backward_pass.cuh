@@ -1,5 +1,5 @@
-// The backward pass: its kernels one after another. None adds to memory that others add to, so that results are the
-// same bit by bit in every run.
+// The backward pass: its kernels one after another. No two blocks add to the same memory at the same time, so that
+// results are the same bit for bit in every run.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,7 @@ struct ReduceGlobalArguments {
   Problem problem;
   GlobalParts parts;
   Tokens<T> grad_k, grad_v;
-  int64_t count;  // of values of all global tokens
+  int64_t count;  // values of all global tokens
 };
 
 constexpr int kReduceThreads = 256;

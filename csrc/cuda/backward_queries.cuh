@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backward.cuh"
+#include "key_loader.cuh"
 
 namespace vil_mm {
 namespace cuda {
@@ -10,7 +11,8 @@ template <typename T, int kWidth, Arithmetic kArithmetic>
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     backward_queries_kernel(const __grid_constant__ BackwardArguments<T> arguments) {
   using Product = Products<T, kWidth, kArithmetic>;
-  constexpr int kStride = kRowStride<T, kWidth>, kColumns = kBackwardColumns<T, kWidth>;
+  using Layout = BackwardLayout<T, kWidth>;
+  constexpr int kStride = kRowStride<T, kWidth>, kColumns = Layout::kColumns;
   constexpr int kFragments = kColumns / kFragmentColumns;
   const Backward<T>& pass = arguments.pass;
   const Inputs<T>& inputs = pass.inputs;
@@ -18,34 +20,16 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
   const BlockShape& shape = arguments.shape;
   const BlockPlace block = block_place(problem, arguments.row_tiles);
 
-  SharedMemory memory;
-  T* queries = memory.take<T>(shape.rows() * kStride);
-  T* output_gradients = memory.take<T>(shape.rows() * kStride);
-  T* keys = memory.take<T>(shape.stages * kColumns * kStride);
-  T* values = memory.take<T>(shape.stages * kColumns * kStride);
-  const TileNotes notes = memory.take_notes(shape.stages * kColumns);
-  const LoadedTable table = load_table(arguments.table, block.head, memory);
+  SharedMemory memory(dynamic_shared());
+  const Layout shared(memory, shape, arguments.table);
+  const LoadedTable table = load_table(arguments.table, block.head, shared.table);
 
   const auto query_at = [&](int row) { return chunk_query(problem, block.chunk, block.tile * shape.rows() + row); };
-  const Source<T> row_sources[] = {{of_head(inputs.q, block.batch, block.head), queries},
-                                   {of_head(pass.grad_out, block.batch, block.head), output_gradients}};
-  load_tiles<kWidth>(row_sources, shape.rows(), problem.head_width, arguments.aligned, query_at,
-                     [](int, const Place&) {});
-
+  const Source<T> row_sources[] = {{of_head(inputs.q, block.batch, block.head), shared.first_rows},
+                                   {of_head(pass.grad_out, block.batch, block.head), shared.second_rows}};
+  load_tiles<kWidth>(row_sources, shape.rows(), problem.head_width, arguments.aligned, query_at);
   const Keys neighborhood(problem, block.chunk, global_bias_of_head(inputs, block.head), kScoreUnit<T>);
-  const HeadTokens<const T> k = of_head(inputs.k, block.batch, block.head);
-  const HeadTokens<const T> v = of_head(inputs.v, block.batch, block.head);
-  const auto load = [&](int tile, int stage) {
-    const TileNotes stage_notes = notes.at(stage * kColumns);
-    const Source<T> sources[] = {{k, keys + stage * kColumns * kStride}, {v, values + stage * kColumns * kStride}};
-    load_tiles<kWidth>(
-        sources, kColumns, problem.head_width, arguments.aligned,
-        [&](int column) { return neighborhood.place(tile * kColumns + column); },
-        [&](int column, const Place& place) {
-          stage_notes.term[column] = place.term;
-          stage_notes.bias[column] = place.bias;
-        });
-  };
+  const KeyLoader<T, kWidth, kColumns> load(neighborhood, shared.columns, inputs, block, arguments.aligned);
 
   const int first_row = warp_index() * kWarpRows;
   const int64_t first = first_query(problem, block.batch, block.head);
@@ -64,28 +48,27 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 
   typename Product::template Rows<kRowsInRegisters<kWidth>> query_rows, gradient_rows;
   const float scale = static_cast<float>(problem.scale);
-  const int tiles = ceil_div(neighborhood.size(), kColumns);
   float weights[kFragments][4], gradients[kFragments][4];
   const auto compute_weights = [&](int tile, int stage) {
     if (tile == 0) {
-      query_rows.set(queries + first_row * kStride);
-      gradient_rows.set(output_gradients + first_row * kStride);
+      query_rows.set(shared.first_rows + first_row * kStride);
+      gradient_rows.set(shared.second_rows + first_row * kStride);
     }
-    Product::scores(weights, query_rows, keys + stage * kColumns * kStride);
-    to_scores<Rows::kQueries>(weights, scale * kScoreUnit<T>, rows, notes.at(stage * kColumns), table);
-    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, notes.at(stage * kColumns));
-    Product::scores(gradients, gradient_rows, values + stage * kColumns * kStride);
+    Product::scores(weights, query_rows, shared.columns.first + stage * kColumns * kStride);
+    to_scores<Rows::kQueries>(weights, scale * kScoreUnit<T>, rows, shared.columns.notes.at(stage * kColumns), table);
+    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, shared.columns.notes.at(stage * kColumns));
+    Product::scores(gradients, gradient_rows, shared.columns.second + stage * kColumns * kStride);
   };
 
   float delta[2] = {0, 0}, factor[2] = {scale, scale};
   if constexpr (kExact<T, kArithmetic>) {
-    // The logarithm of the softmax's sum is rounded, and delta, had from the output, does not take the gradients'
-    // errors off them as their own mean does. So both are found anew.
+    // The logarithm of the softmax's sum is rounded, and a delta computed from the output does not cancel the
+    // gradients' errors as their own mean does. So both are recomputed.
     float weight_sums[2] = {0, 0};
-    for_each_tile(tiles, shape.stages, load, [&](int tile, int stage) {
+    for_each_tile(load.num_tiles(), shape.stages, load, [&](int tile, int stage) {
       if (idle) return;
       compute_weights(tile, stage);
-      float tile_weight[2] = {0, 0}, tile_delta[2] = {0, 0};  // summed by themselves: long sums lose digits
+      float tile_weight[2] = {0, 0}, tile_delta[2] = {0, 0};  // summed separately: long sums lose digits
 #pragma unroll
       for (int f = 0; f < kFragments; ++f) {
 #pragma unroll
@@ -117,7 +100,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 
   float sums[kWidth / kFragmentColumns][4];
   clear(sums);
-  for_each_tile(tiles, shape.stages, load, [&](int tile, int stage) {
+  for_each_tile(load.num_tiles(), shape.stages, load, [&](int tile, int stage) {
     if (idle) return;
     compute_weights(tile, stage);
 #pragma unroll
@@ -125,10 +108,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 #pragma unroll
       for (int i = 0; i < 4; ++i) gradients[f][i] = score_gradient(weights[f][i], gradients[f][i], delta[i / 2]);
     }
-    Product::accumulate(sums, gradients, keys + stage * kColumns * kStride);
+    Product::accumulate(sums, gradients, shared.columns.first + stage * kColumns * kStride);
   });
   if (idle) return;
-  store_rows<Product, kWidth>(sums, factor, queries + first_row * kStride,
+  store_rows<Product, kWidth>(sums, factor, shared.first_rows + first_row * kStride,
                               of_head(pass.grad_q, block.batch, block.head), problem.head_width, arguments.aligned,
                               [&](int row) { return query_at(first_row + row).token; });
 }
@@ -136,12 +119,9 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 template <typename T, int kWidth, Arithmetic kArithmetic>
 cudaError_t backward_queries(BackwardArguments<T> arguments, cudaStream_t stream) {
   const Problem& problem = arguments.pass.inputs.problem;
-  SharedNeeds needs = {};
-  needs.row_tiles = 2;
-  needs.staged_column_tiles = 2;
   size_t shared_bytes;
-  VIL_MM_RETURN_IF_ERROR((plan_block<T, kWidth>(needs, kBackwardColumns<T, kWidth>, problem.window * problem.window,
-                                                &arguments.table, &arguments.shape, &shared_bytes)));
+  VIL_MM_RETURN_IF_ERROR((plan_block<BackwardLayout<T, kWidth>>(problem.window * problem.window, &arguments.table,
+                                                                &arguments.shape, &shared_bytes)));
   arguments.row_tiles = num_row_tiles(problem, arguments.shape);
   return launch(backward_queries_kernel<T, kWidth, kArithmetic>, num_chunks_of_all_heads(problem) * arguments.row_tiles,
                 arguments.shape.threads(), shared_bytes, stream, arguments);

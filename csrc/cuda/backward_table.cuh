@@ -1,5 +1,5 @@
 // Gradient of the bias table, first step: a block has a tile of the chunk's queries and a tile of the neighborhood's
-// keys, by their places relative to the chunk, and sums the gradients of their scores over chunks and images.
+// keys, given by their places relative to the chunk, and sums the gradients of their scores over chunks and images.
 #pragma once
 
 #include "backward.cuh"
@@ -16,11 +16,28 @@ struct TableArguments {
   int64_t first_unit;  // of the group
 };
 
+template <typename T, int kWidth>
+struct TableLayout {
+  static constexpr int kColumns = kTileColumns<T, kWidth>;
+  static_assert(kMaxTileColumns % kColumns == 0, "plan_workspace counts the largest tiles");
+
+  TilePair<T, kWidth> queries;  // and gradients of their outputs
+  TilePair<T, kWidth> keys;     // and values
+  float* table;
+
+  template <typename Memory>
+  VIL_MM_HOST_DEVICE TableLayout(Memory& memory, const BlockShape& shape, const Table& bias_table)
+      : queries(TilePair<T, kWidth>::take(memory, shape.stages * shape.rows())),
+        keys(TilePair<T, kWidth>::take(memory, shape.stages * kColumns)),
+        table(take_table(memory, bias_table)) {}
+};
+
 template <typename T, int kWidth, Arithmetic kArithmetic>
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     backward_table_kernel(const __grid_constant__ TableArguments<T> arguments) {
   using Product = Products<T, kWidth, kArithmetic>;
-  constexpr int kStride = kRowStride<T, kWidth>, kColumns = kTileColumns<T, kWidth>;
+  using Layout = TableLayout<T, kWidth>;
+  constexpr int kStride = kRowStride<T, kWidth>, kColumns = Layout::kColumns;
   constexpr int kFragments = kColumns / kFragmentColumns;
   const BackwardArguments<T>& common = arguments.common;
   const Backward<T>& pass = common.pass;
@@ -40,44 +57,21 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
   const int64_t items = problem.batch * chunks;  // images and their chunks
   const int64_t begin = items * split / splits, end = items * (split + 1) / splits;
 
-  SharedMemory memory;
-  T* queries = memory.take<T>(shape.stages * shape.rows() * kStride);
-  T* output_gradients = memory.take<T>(shape.stages * shape.rows() * kStride);
-  T* keys = memory.take<T>(shape.stages * kColumns * kStride);
-  T* values = memory.take<T>(shape.stages * kColumns * kStride);
-  const TileNotes row_notes = memory.take_notes(shape.stages * shape.rows());
-  const TileNotes column_notes = memory.take_notes(shape.stages * kColumns);
-  const LoadedTable table = load_table(common.table, head, memory);
+  SharedMemory memory(dynamic_shared());
+  const Layout shared(memory, shape, common.table);
+  const LoadedTable table = load_table(common.table, head, shared.table);
 
   const RelativeKeys neighborhood(problem);
   const auto load = [&](int tile, int stage) {
     const int64_t batch = (begin + tile) / chunks;
     const Chunk chunk = chunk_at(problem, static_cast<int>((begin + tile) % chunks));
-    const int64_t first = first_query(problem, batch, head);
-    const TileNotes stage_rows = row_notes.at(stage * shape.rows()), stage_columns = column_notes.at(stage * kColumns);
-    const Source<T> row_sources[] = {
-        {of_head(inputs.q, batch, head), queries + stage * shape.rows() * kStride},
-        {of_head(pass.grad_out, batch, head), output_gradients + stage * shape.rows() * kStride}};
-    load_tiles<kWidth>(
-        row_sources, shape.rows(), problem.head_width, common.aligned,
-        [&](int row) { return chunk_query(problem, chunk, row_tile * shape.rows() + row); },
-        [&](int row, const Place& place) {
-          stage_rows.term[row] = place.term;
-          stage_rows.offset[row] = score_offset(common, first, place.token);
-          stage_rows.delta[row] = place.token < 0 ? 0.f : common.delta[first + place.token];
-          if constexpr (kExact<T, kArithmetic>) {
-            stage_rows.correction[row] = place.token < 0 ? 0.f : common.correction[first + place.token];
-          }
-        });
-    const Source<T> column_sources[] = {{of_head(inputs.k, batch, head), keys + stage * kColumns * kStride},
-                                        {of_head(inputs.v, batch, head), values + stage * kColumns * kStride}};
-    load_tiles<kWidth>(
-        column_sources, kColumns, problem.head_width, common.aligned,
-        [&](int column) { return neighborhood.place(column_tile * kColumns + column, chunk); },
-        [&](int column, const Place& place) {
-          stage_columns.term[column] = place.term;
-          stage_columns.bias[column] = place.bias;
-        });
+    load_queries<kExact<T, kArithmetic>>(
+        shared.queries.at(stage * shape.rows()), shape.rows(), of_head(inputs.q, batch, head),
+        of_head(pass.grad_out, batch, head), common, first_query(problem, batch, head),
+        [&](int row) { return chunk_query(problem, chunk, row_tile * shape.rows() + row); });
+    load_keys(shared.keys.at(stage * kColumns), kColumns, of_head(inputs.k, batch, head),
+              of_head(inputs.v, batch, head), problem.head_width, common.aligned,
+              [&](int column) { return neighborhood.place(column_tile * kColumns + column, chunk); });
   };
 
   const int first_row = warp_index() * kWarpRows;
@@ -87,18 +81,18 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
   clear(sums);
   for_each_tile(static_cast<int>(end - begin), shape.stages, load, [&](int, int stage) {
     if (idle) return;
-    const TileNotes noted = row_notes.at(stage * shape.rows() + first_row + lane_row());
+    const TileNotes noted = shared.queries.notes.at(stage * shape.rows() + first_row + lane_row());
     const LaneRows rows = {{noted.term[0], noted.term[8]}, {}, {noted.offset[0], noted.offset[8]}};
     const float delta[2] = {noted.delta[0], noted.delta[8]};
     const int row_place = (stage * shape.rows() + first_row) * kStride;
     typename Product::template Rows<false> query_rows, gradient_rows;
-    query_rows.set(queries + row_place);
-    gradient_rows.set(output_gradients + row_place);
+    query_rows.set(shared.queries.first + row_place);
+    gradient_rows.set(shared.queries.second + row_place);
     float weights[kFragments][4], gradients[kFragments][4];
-    Product::scores(weights, query_rows, keys + stage * kColumns * kStride);
-    to_scores<Rows::kQueries>(weights, scale, rows, column_notes.at(stage * kColumns), table);
-    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, column_notes.at(stage * kColumns));
-    Product::scores(gradients, gradient_rows, values + stage * kColumns * kStride);
+    Product::scores(weights, query_rows, shared.keys.first + stage * kColumns * kStride);
+    to_scores<Rows::kQueries>(weights, scale, rows, shared.keys.notes.at(stage * kColumns), table);
+    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, shared.keys.notes.at(stage * kColumns));
+    Product::scores(gradients, gradient_rows, shared.keys.second + stage * kColumns * kStride);
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {
 #pragma unroll
@@ -108,7 +102,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
       }
     }
   });
-  // Idle warps write their zeros: the sums that follow know of no idle ones.
+  // Idle warps write zeros, since the sums that follow do not know which warps were idle.
   const int64_t columns = arguments.column_tiles * kColumns;
   float* part = arguments.parts.data + static_cast<int64_t>(index) * shape.rows() * columns;
 #pragma unroll
@@ -125,16 +119,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 template <typename T, int kWidth, Arithmetic kArithmetic>
 cudaError_t backward_table(BackwardArguments<T> common, const TableParts& parts, cudaStream_t stream) {
   const Problem& problem = common.pass.inputs.problem;
-  SharedNeeds needs = {};
-  needs.staged_row_tiles = 2;
-  needs.staged_column_tiles = 2;
-  needs.staged_row_notes = true;
+  using Layout = TableLayout<T, kWidth>;
   size_t shared_bytes;
-  VIL_MM_RETURN_IF_ERROR((plan_block<T, kWidth>(needs, kTileColumns<T, kWidth>, problem.window * problem.window,
-                                                &common.table, &common.shape, &shared_bytes)));
+  VIL_MM_RETURN_IF_ERROR(
+      plan_block<Layout>(problem.window * problem.window, &common.table, &common.shape, &shared_bytes));
   common.row_tiles = num_row_tiles(problem, common.shape);
-  const int column_tiles = ceil_div(RelativeKeys(problem).size(), kTileColumns<T, kWidth>);
-  const int rows = common.shape.rows(), columns = column_tiles * kTileColumns<T, kWidth>;
+  const int column_tiles = ceil_div(RelativeKeys(problem).size(), Layout::kColumns);
+  const int rows = common.shape.rows(), columns = column_tiles * Layout::kColumns;
   const int64_t units = problem.heads * common.row_tiles;
   const int64_t unit_size = static_cast<int64_t>(parts.splits) * rows * columns;
   const int64_t group = static_cast<int64_t>(parts.size) / unit_size;

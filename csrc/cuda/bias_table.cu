@@ -26,8 +26,9 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(const __grid_constant
   float value = 0;
   if (entry < entries) {
     if (arguments.table != nullptr) value = arguments.table[head * entries + entry] * arguments.unit;
-    const int row = entry / bias_side(window) - 2 * window + 1, column = entry % bias_side(window) - 2 * window + 1;
-    if (arguments.exact && !(within_window(row, window) && within_window(column, window))) value = -INFINITY;
+    const Distance distance = bias_distance(entry, window);
+    const bool seen = within_window(distance.rows, window) && within_window(distance.columns, window);
+    if (arguments.exact && !seen) value = -INFINITY;
   }
   arguments.prepared[place] = value;
 }

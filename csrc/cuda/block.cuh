@@ -1,4 +1,4 @@
-// Blocks: what all kernels are given, which part of the problem is whose, and how much shared memory they take.
+// Blocks: which part of the problem each one works on, and how large they are.
 #pragma once
 
 #include "sliding_window_cuda.h"
@@ -37,9 +37,6 @@ VIL_MM_HOST_DEVICE int64_t first_query(const Problem& problem, int64_t batch, in
   return (batch * problem.heads + head) * num_queries(problem);
 }
 
-// Floats of workspace, so that what comes next lies on a boundary of 16 bytes.
-VIL_MM_HOST_DEVICE size_t padded_floats(size_t count) { return (count + 3) / 4 * 4; }
-
 template <typename T>
 VIL_MM_DEVICE const float* global_bias_of_head(const Inputs<T>& inputs, int64_t head) {
   return inputs.global_bias == nullptr ? nullptr : inputs.global_bias + head * inputs.problem.num_global;
@@ -49,25 +46,10 @@ inline int num_row_tiles(const Problem& problem, const BlockShape& shape) {
   return ceil_div(problem.window * problem.window, shape.rows());
 }
 
-// What a kernel keeps in shared memory, in tiles of tokens.
-struct SharedNeeds {
-  int row_tiles, staged_row_tiles;  // of one row per row of scores: throughout, and per stage
-  int staged_column_tiles;
-  bool staged_row_notes;
-};
-
-template <typename T, int kWidth>
-size_t shared_bytes(const SharedNeeds& needs, int columns, const BlockShape& shape, size_t table_bytes) {
-  constexpr size_t kRow = kRowStride<T, kWidth> * sizeof(T), kNote = kNotes * sizeof(float);
-  const size_t stage = shape.rows() * (needs.staged_row_tiles * kRow + (needs.staged_row_notes ? kNote : 0)) +
-                       columns * (needs.staged_column_tiles * kRow + kNote);
-  return shape.rows() * needs.row_tiles * kRow + shape.stages * stage + table_bytes;
-}
-
-// The largest block that the device has shared memory for, for tiles of so many columns and, in all, so many rows.
-template <typename T, int kWidth>
-cudaError_t plan_block(const SharedNeeds& needs, int columns, int rows, Table* table, BlockShape* shape,
-                       size_t* bytes) {
+// The largest block that the device has shared memory for, with as many rows as are needed: its shape, and whether it
+// has the table in shared memory. Layout is the kernel's.
+template <typename Layout>
+cudaError_t plan_block(int rows, Table* table, BlockShape* shape, size_t* bytes) {
   int limit_in_bytes;
   VIL_MM_RETURN_IF_ERROR(shared_memory_limit(&limit_in_bytes));
   const size_t limit = limit_in_bytes;
@@ -75,16 +57,14 @@ cudaError_t plan_block(const SharedNeeds& needs, int columns, int rows, Table* t
   constexpr size_t kLargestTable = 36 * 1024;
   for (bool in_shared : {true, false}) {
     if (in_shared && table_bytes > kLargestTable) continue;
+    table->in_shared = in_shared;
     for (int warps = kMaxWarps; warps > 0; --warps) {
-      if (warps > 1 && (warps - 1) * kWarpRows >= rows) continue;  // one would have no rows
+      if (warps > 1 && (warps - 1) * kWarpRows >= rows) continue;  // the last one would have no rows
       size_t bytes_of[3];
-      for (int stages : {1, 2}) {
-        bytes_of[stages] = shared_bytes<T, kWidth>(needs, columns, {warps, stages}, in_shared ? table_bytes : 0);
-      }
+      for (int stages : {1, 2}) bytes_of[stages] = shared_bytes<Layout>({warps, stages}, *table);
       if (bytes_of[1] > limit) continue;
-      // Two blocks on a multiprocessor hide as much as two stages do.
+      // Two blocks on a multiprocessor hide as much latency as two stages do.
       const bool two_stages = 2 * bytes_of[2] <= limit || (2 * bytes_of[1] > limit && bytes_of[2] <= limit);
-      table->in_shared = in_shared;
       *shape = {warps, two_stages ? 2 : 1};
       *bytes = bytes_of[shape->stages];
       return cudaSuccess;
@@ -96,7 +76,7 @@ cudaError_t plan_block(const SharedNeeds& needs, int columns, int rows, Table* t
 // Whether all rows of these tokens lie on boundaries of 16 bytes.
 template <typename T, typename... Others>
 bool is_aligned(int head_width, const Tokens<T>& tokens, const Others&... others) {
-  constexpr int64_t kElements = 16 / sizeof(T);
+  constexpr int64_t kElements = kElementsOf16Bytes<T>;
   const bool aligned = reinterpret_cast<uintptr_t>(tokens.data) % 16 == 0 && head_width % kElements == 0 &&
                        tokens.batch_stride % kElements == 0 && tokens.head_stride % kElements == 0 &&
                        tokens.token_stride % kElements == 0;
@@ -107,17 +87,17 @@ bool is_aligned(int head_width, const Tokens<T>& tokens, const Others&... others
   }
 }
 
-// Calls run with the padded head width as a constant.
+// Calls run with the padded head width as a compile-time constant.
 template <typename Run>
 cudaError_t with_padded_width(int head_width, Run run) {
   if (head_width <= 32) return run(std::integral_constant<int, 32>());
   if (head_width <= 48) return run(std::integral_constant<int, 48>());
   if (head_width <= 64) return run(std::integral_constant<int, 64>());
   if (head_width <= 96) return run(std::integral_constant<int, 96>());
-  return run(std::integral_constant<int, kMaxHeadWidth>());
+  return run(std::integral_constant<int, kMaxCudaHeadWidth>());
 }
 
-// Calls run with the arithmetic for T as a constant.
+// Calls run with the arithmetic for T as a compile-time constant.
 template <typename T, typename Run>
 cudaError_t with_arithmetic(bool allow_tf32, Run run) {
   using TensorCore = std::integral_constant<Arithmetic, Arithmetic::kTensorCore>;

@@ -1,8 +1,8 @@
-// The forward pass: a block has a tile of a chunk's queries and runs over the keys of its neighborhood, with the
-// softmax kept up on the way.
+// The forward pass: a block has a tile of a chunk's queries and runs over the keys of its neighborhood, updating the
+// softmax on the way.
 #pragma once
 
-#include "block.cuh"
+#include "key_loader.cuh"
 #include "scores.cuh"
 
 namespace vil_mm {
@@ -17,43 +17,42 @@ struct ForwardArguments {
   bool aligned;
 };
 
+template <typename T, int kWidth>
+struct ForwardLayout {
+  static constexpr int kColumns = kTileColumns<T, kWidth>;
+
+  T* queries;
+  TilePair<T, kWidth> keys;  // and values
+  float* table;
+
+  template <typename Memory>
+  VIL_MM_HOST_DEVICE ForwardLayout(Memory& memory, const BlockShape& shape, const Table& bias_table)
+      : queries(take_tile<kWidth, T>(memory, shape.rows())),
+        keys(TilePair<T, kWidth>::take(memory, shape.stages * kColumns)),
+        table(take_table(memory, bias_table)) {}
+};
+
 template <typename T, int kWidth, Arithmetic kArithmetic>
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     forward_kernel(const __grid_constant__ ForwardArguments<T> arguments) {
   using Product = Products<T, kWidth, kArithmetic>;
-  constexpr int kStride = kRowStride<T, kWidth>, kColumns = kTileColumns<T, kWidth>,
-                kFragments = kColumns / kFragmentColumns;
+  using Layout = ForwardLayout<T, kWidth>;
+  constexpr int kStride = kRowStride<T, kWidth>, kColumns = Layout::kColumns;
+  constexpr int kFragments = kColumns / kFragmentColumns;
   const Inputs<T>& inputs = arguments.pass.inputs;
   const Problem& problem = inputs.problem;
   const BlockShape& shape = arguments.shape;
   const BlockPlace block = block_place(problem, arguments.row_tiles);
 
-  SharedMemory memory;
-  T* queries = memory.take<T>(shape.rows() * kStride);
-  T* keys = memory.take<T>(shape.stages * kColumns * kStride);
-  T* values = memory.take<T>(shape.stages * kColumns * kStride);
-  const TileNotes notes = memory.take_notes(shape.stages * kColumns);
-  const LoadedTable table = load_table(arguments.table, block.head, memory);
+  SharedMemory memory(dynamic_shared());
+  const Layout shared(memory, shape, arguments.table);
+  const LoadedTable table = load_table(arguments.table, block.head, shared.table);
 
   const auto query_at = [&](int row) { return chunk_query(problem, block.chunk, block.tile * shape.rows() + row); };
-  const Source<T> query_source[] = {{of_head(inputs.q, block.batch, block.head), queries}};
-  load_tiles<kWidth>(query_source, shape.rows(), problem.head_width, arguments.aligned, query_at,
-                     [](int, const Place&) {});
-
+  const Source<T> query_source[] = {{of_head(inputs.q, block.batch, block.head), shared.queries}};
+  load_tiles<kWidth>(query_source, shape.rows(), problem.head_width, arguments.aligned, query_at);
   const Keys neighborhood(problem, block.chunk, global_bias_of_head(inputs, block.head), kScoreUnit<T>);
-  const HeadTokens<const T> k = of_head(inputs.k, block.batch, block.head);
-  const HeadTokens<const T> v = of_head(inputs.v, block.batch, block.head);
-  const auto load = [&](int tile, int stage) {
-    const TileNotes stage_notes = notes.at(stage * kColumns);
-    const Source<T> sources[] = {{k, keys + stage * kColumns * kStride}, {v, values + stage * kColumns * kStride}};
-    load_tiles<kWidth>(
-        sources, kColumns, problem.head_width, arguments.aligned,
-        [&](int column) { return neighborhood.place(tile * kColumns + column); },
-        [&](int column, const Place& place) {
-          stage_notes.term[column] = place.term;
-          stage_notes.bias[column] = place.bias;
-        });
-  };
+  const KeyLoader<T, kWidth, kColumns> load(neighborhood, shared.keys, inputs, block, arguments.aligned);
 
   // The two rows of this lane.
   const int first_row = warp_index() * kWarpRows;
@@ -65,14 +64,14 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 
   typename Product::template Rows<kRowsInRegisters<kWidth>> query_rows;
   const float scale = static_cast<float>(problem.scale) * kScoreUnit<T>;
-  for_each_tile(ceil_div(neighborhood.size(), kColumns), shape.stages, load, [&](int tile, int stage) {
+  for_each_tile(load.num_tiles(), shape.stages, load, [&](int tile, int stage) {
     if (idle) return;
-    if (tile == 0) query_rows.set(queries + first_row * kStride);
+    if (tile == 0) query_rows.set(shared.queries + first_row * kStride);
     float scores[kFragments][4];
-    Product::scores(scores, query_rows, keys + stage * kColumns * kStride);
-    to_scores<Rows::kQueries>(scores, scale, rows, notes.at(stage * kColumns), table);
+    Product::scores(scores, query_rows, shared.keys.first + stage * kColumns * kStride);
+    to_scores<Rows::kQueries>(scores, scale, rows, shared.keys.notes.at(stage * kColumns), table);
     softmax_step<kExact<T, kArithmetic>, T>(scores, maximum, weight, sums);
-    Product::accumulate(sums, scores, values + stage * kColumns * kStride);
+    Product::accumulate(sums, scores, shared.keys.second + stage * kColumns * kStride);
   });
   if (idle) return;
 
@@ -86,7 +85,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     if (token >= 0 && lane_column() == 0)
       arguments.pass.lse[first + token] = maximum[i] / kScoreUnit<T> + logf(weight[i]);
   }
-  store_rows<Product, kWidth>(sums, factor, queries + first_row * kStride,
+  store_rows<Product, kWidth>(sums, factor, shared.queries + first_row * kStride,
                               of_head(arguments.pass.out, block.batch, block.head), problem.head_width,
                               arguments.aligned, [&](int row) { return query_at(first_row + row).token; });
 }
@@ -102,12 +101,9 @@ cudaError_t forward(const Forward<T>& pass, float* workspace, cudaStream_t strea
       ForwardArguments<T> arguments = {};
       arguments.pass = pass;
       arguments.table = table;
-      SharedNeeds needs = {};
-      needs.row_tiles = 1;
-      needs.staged_column_tiles = 2;
       size_t shared_bytes;
-      VIL_MM_RETURN_IF_ERROR((plan_block<T, width()>(needs, kTileColumns<T, width()>, problem.window * problem.window,
-                                                     &arguments.table, &arguments.shape, &shared_bytes)));
+      VIL_MM_RETURN_IF_ERROR((plan_block<ForwardLayout<T, width()>>(problem.window * problem.window, &arguments.table,
+                                                                    &arguments.shape, &shared_bytes)));
       arguments.row_tiles = num_row_tiles(problem, arguments.shape);
       arguments.aligned = is_aligned(problem.head_width, inputs.q, inputs.k, inputs.v, pass.out);
       return launch(forward_kernel<T, width(), arithmetic()>, num_chunks_of_all_heads(problem) * arguments.row_tiles,

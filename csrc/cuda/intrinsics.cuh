@@ -1,4 +1,5 @@
-// What the kernels need of the hardware, one function each. The tests replace this file to run the kernels on a CPU.
+// What the kernels need from the hardware, one function each. The tests replace the functions to run the kernels on a
+// CPU.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -6,6 +7,18 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+
+namespace vil_mm {
+namespace cuda {
+
+constexpr int kWarpSize = 32;
+
+// Tokens are copied in pieces of 16 bytes where they lie on such boundaries.
+template <typename T>
+constexpr int kElementsOf16Bytes = 16 / sizeof(T);
+
+}  // namespace cuda
+}  // namespace vil_mm
 
 #if defined(VIL_MM_EMULATE)
 #include <emulated_intrinsics.h>
@@ -39,7 +52,7 @@ VIL_MM_DEVICE bool any_of_warp(bool condition) { return __any_sync(0xffffffffu, 
 VIL_MM_DEVICE float shuffle(float value, int lane) { return __shfl_sync(0xffffffffu, value, lane); }
 VIL_MM_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 
-// 2 to the power of value: at most 2 units in the last place off, and denormal results are 0.
+// 2 to the power of value: off by at most 2 units in the last place; denormal results become 0.
 VIL_MM_DEVICE float exp2_fast(float value) {
   float result;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value));
@@ -57,7 +70,7 @@ VIL_MM_DEVICE void store(float* place, float value) { *place = value; }
 VIL_MM_DEVICE void store(__half* place, float value) { *place = __float2half_rn(value); }
 VIL_MM_DEVICE void store(__nv_bfloat16* place, float value) { *place = __float2bfloat16_rn(value); }
 
-// Two values rounded to T, the first one in the low half.
+// Two values rounded to T, the first in the low half.
 template <typename T>
 VIL_MM_DEVICE uint32_t pack(float first, float second);
 
@@ -73,7 +86,7 @@ VIL_MM_DEVICE uint32_t pack<__nv_bfloat16>(float first, float second) {
   return reinterpret_cast<const uint32_t&>(pair);
 }
 
-// Four consecutive values, which lie on a boundary of their size.
+// Four consecutive values, aligned to their total size.
 VIL_MM_DEVICE void load4(float (&values)[4], const float* place) {
   const float4 vector = *reinterpret_cast<const float4*>(place);
   values[0] = vector.x, values[1] = vector.y, values[2] = vector.z, values[3] = vector.w;
@@ -87,7 +100,7 @@ VIL_MM_DEVICE void load4(float (&values)[4], const T* place) {
   for (int i = 0; i < 4; ++i) values[i] = to_float(elements[i]);
 }
 
-// Copies 16 bytes from global to shared memory, or writes zeros; done once wait_for_copies has returned.
+// Starts to copy 16 bytes from global to shared memory, or to write zeros; done once wait_for_copies has returned.
 VIL_MM_DEVICE void copy_16_bytes(void* shared, const void* global, bool present) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   const int bytes = present ? 16 : 0;
@@ -98,7 +111,7 @@ VIL_MM_DEVICE void copy_16_bytes(void* shared, const void* global, bool present)
 #endif
 }
 
-// Ends a group of copies. wait_for_copies waits for all groups but the kPending youngest.
+// Ends a group of copies. wait_for_copies waits for all groups except the kPending latest.
 VIL_MM_DEVICE void commit_copies() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -112,10 +125,11 @@ VIL_MM_DEVICE void wait_for_copies() {
 #endif
 }
 
-// From here on: of devices with tensor cores alone, see kHasTensorCores.
+// The functions from here on exist only on devices with tensor cores, see kHasTensorCores.
 
-// Four 8x8 matrices of 16-bit values; lane 8 i + r names row r of matrix i. Each lane gets of each matrix the values
-// (lane / 4, 2 (lane % 4)) and the next one; transposed, those of the transposed matrix.
+// Four 8x8 matrices of 16-bit values; lane 8 i + r points to row r of matrix i. From each matrix, each lane gets the
+// value at (lane / 4, 2 (lane % 4)) and the next one in the row; the second function does so from the transposed
+// matrices.
 VIL_MM_DEVICE void load_matrices(uint32_t (&registers)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(registers[0]), "=r"(registers[1]), "=r"(registers[2]), "=r"(registers[3])

@@ -1,4 +1,4 @@
-// Launching kernels. Each takes one structure of arguments.
+// Launches kernels, each of which takes one structure of arguments.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,10 +15,10 @@ namespace cuda {
     if (status != cudaSuccess) return status; \
   } while (false)
 
-constexpr int kWarpSize = 32;
+// Warps of a block.
 constexpr int kMaxWarps = 4;
 
-// The shared memory that a block may have on the current device, in bytes.
+// The most shared memory that a block can have on the current device, in bytes.
 inline cudaError_t shared_memory_limit(int* bytes) {
   int device;
   VIL_MM_RETURN_IF_ERROR(cudaGetDevice(&device));

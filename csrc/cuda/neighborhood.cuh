@@ -1,5 +1,5 @@
-// Which tokens form the rows and the columns of a block's scores. A chunk is given by its row and column of chunks;
-// coordinates in terms of the bias table are relative to its origin.
+// Which tokens are the rows and the columns of a block's scores. A chunk is given by its row and column among the
+// chunks; coordinates in terms of the bias table are relative to its origin.
 #pragma once
 
 #include "bias_table.cuh"
@@ -12,7 +12,7 @@ namespace cuda {
 struct Place {
   int token;   // of the grid, or among keys and values (global tokens first); -1: none, or zeros
   int term;    // of the bias table's index
-  float bias;  // in the scores' unit; minus infinity where there is nothing
+  float bias;  // in the scores' unit; minus infinity if there is no such row or column
 };
 
 struct Chunk {
@@ -29,8 +29,8 @@ VIL_MM_HOST_DEVICE Chunk chunk_at(const Problem& problem, int index) {
   return {index / columns, index % columns};
 }
 
-// The token at an index of a chunk, row-major: of the grid, or -1 where the chunk ends or reaches over the grid. The
-// row and the column inside of the chunk are 0 then.
+// The token at an index of a chunk, row-major, or -1 beyond the end of the chunk or of the grid. The row and the column
+// inside the chunk are then 0.
 VIL_MM_HOST_DEVICE int chunk_token(const Problem& problem, const Chunk& chunk, int index, int* row, int* column) {
   const int window = problem.window;
   *row = index / window, *column = index - *row * window;
@@ -56,7 +56,7 @@ VIL_MM_DEVICE Place chunk_key(const Problem& problem, const Chunk& chunk, int in
   return {token < 0 ? -1 : problem.num_global + token, key_term(row, column, problem.window), 0.f};
 }
 
-// A run of tokens of two rectangles of virtual coordinates, each row-major.
+// The tokens of two rectangles of virtual coordinates one after the other, each row-major.
 struct TwoRectangles {
   AxisKeys rows[2], columns[2];
   int size_of_first, size;
@@ -69,7 +69,7 @@ struct TwoRectangles {
     size = index == 0 ? count : size + count;
   }
 
-  // Virtual coordinates of the index-th one.
+  // Virtual coordinates of the token at an index.
   VIL_MM_HOST_DEVICE void coordinates(int index, int* row, int* column) const {
     const bool second = index >= size_of_first;
     const AxisKeys row_keys = second ? rows[1] : rows[0], column_keys = second ? columns[1] : columns[0];
@@ -80,7 +80,7 @@ struct TwoRectangles {
   }
 };
 
-// The keys of a chunk's queries: the global ones, then those of its neighborhood.
+// The keys that a chunk's queries see: the global ones, then those of the neighborhood.
 class Keys {
  public:
   VIL_MM_DEVICE Keys(const Problem& problem, const Chunk& chunk, const float* global_bias, float unit)
@@ -149,7 +149,7 @@ class Seers {
   }
 
  private:
-  // A wrapped chunk shows its padding, too: place leaves it out.
+  // A wrapped chunk includes its padding; place() leaves it out.
   static VIL_MM_DEVICE AxisKeys axis(const Axis& axis, int chunk_begin, int chunk_end) {
     if (!axis.cyclic) return axis_keys(axis, chunk_begin, chunk_end);
     const int begin = chunk_begin * axis.window, end = chunk_end * axis.window;
@@ -161,7 +161,7 @@ class Seers {
   TwoRectangles queries_;
 };
 
-// The keys of the neighborhood of any chunk, counted alike for all: for sums over chunks.
+// The keys of any chunk's neighborhood, numbered the same way for all chunks, for sums over chunks.
 class RelativeKeys {
  public:
   VIL_MM_HOST_DEVICE explicit RelativeKeys(const Problem& problem) : problem_(problem) {
@@ -175,7 +175,7 @@ class RelativeKeys {
 
   VIL_MM_HOST_DEVICE int size() const { return keys_.size; }
 
-  // Which one it is that lies at this row and column from the chunk's origin, or -1.
+  // The index of the key at this row and column from the chunk's origin, or -1.
   VIL_MM_HOST_DEVICE int index(int row, int column) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {

@@ -1,9 +1,9 @@
 // The two products of attention, for a warp's 16 rows and a tile of columns in shared memory: scores = rows columns^T,
-// and sums += scores columns. On tensor cores, or in plain arithmetic that keeps full precision.
+// and sums += scores columns. They run on tensor cores, or in plain arithmetic that keeps full precision.
 //
-// A lane holds of a 16 x (8 n) matrix n fragments of 4 values: of fragment f the rows lane / 4 (values 0 and 1) and
-// lane / 4 + 8 (values 2 and 3), and the columns 8 f + 2 (lane % 4) and the next one. This is how the tensor cores
-// give their results. Sums may have their columns elsewhere: see sum_column.
+// Each lane holds n fragments of 4 values of a 16 x (8 n) matrix. Fragment f covers rows lane / 4 (values 0 and 1) and
+// lane / 4 + 8 (values 2 and 3) in column 8 f + 2 (lane % 4) and the next one, as the tensor cores return their
+// results. The columns of sums may lie elsewhere: see sum_column.
 #pragma once
 
 #include <type_traits>
@@ -15,20 +15,21 @@ namespace cuda {
 
 constexpr int kWarpRows = 16;
 constexpr int kFragmentColumns = 8;
+static_assert(kWarpRows * kFragmentColumns == 4 * kWarpSize, "a lane holds 4 values of a fragment");
 
 enum class Arithmetic { kPlain, kTensorCore };
 
-// Plain float keeps all the digits that it can.
+// Whether a kernel keeps all the digits that float can: one that computes floats in plain arithmetic.
 template <typename T, Arithmetic kArithmetic>
 constexpr bool kExact = std::is_same_v<T, float> && kArithmetic == Arithmetic::kPlain;
 
-// Elements from one row of a tile in shared memory to the next. The 16 bytes between them spread rows over the banks.
+// Elements from one row of a tile in shared memory to the next. The 16 bytes between rows spread them over the banks.
 template <typename T, int kWidth>
-constexpr int kRowStride = kWidth + 16 / static_cast<int>(sizeof(T));
+constexpr int kRowStride = kWidth + kElementsOf16Bytes<T>;
 
-VIL_MM_DEVICE int lane_index() { return static_cast<int>(threadIdx.x) % 32; }
-VIL_MM_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / 32; }
-// Of the rows and the columns that a lane holds, the first of each fragment.
+VIL_MM_DEVICE int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }
+VIL_MM_DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
+// The first row and the first column that a lane holds of a fragment.
 VIL_MM_DEVICE int lane_row() { return lane_index() / 4; }
 VIL_MM_DEVICE int lane_column() { return lane_index() % 4 * 2; }
 
@@ -44,6 +45,7 @@ VIL_MM_DEVICE void clear(float (&fragments)[kFragments][4]) {
 // Plain arithmetic, for any T.
 template <typename T, int kWidth>
 struct PlainProducts {
+  static_assert(kWidth % 16 == 0, "a lane adds up 4 columns of every 16");
   static constexpr int kStride = kRowStride<T, kWidth>;
 
   // The warp's rows: they stay in shared memory.
@@ -79,15 +81,15 @@ struct PlainProducts {
     }
   }
 
-  // A lane has 4 neighbouring columns of sums, so that it reads them with one load.
+  // A lane has 4 adjacent columns of sums, so that it reads the other factor's with one load.
   static VIL_MM_DEVICE int sum_column(int fragment) {
     return 16 * (fragment / 2) + 2 * lane_column() + 2 * (fragment % 2);
   }
 
   template <int kFragments>
-  static VIL_MM_DEVICE void accumulate(float (&sums)[kWidth / 8][4], const float (&weights)[kFragments][4],
-                                       const T* columns) {
-    // The tile's sums are made by themselves, as long sums lose digits; some columns at a time, to save registers.
+  static VIL_MM_DEVICE void accumulate(float (&sums)[kWidth / kFragmentColumns][4],
+                                       const float (&weights)[kFragments][4], const T* columns) {
+    // The tile is summed separately, since long sums lose digits; a group of columns at a time, to save registers.
     constexpr int kGroups = kWidth % 32 == 0 ? kWidth / 32 : 1, kLoads = kWidth / 16 / kGroups;
     const int first_lane = lane_index() / 4 * 4;
     columns += 2 * lane_column();
@@ -98,7 +100,7 @@ struct PlainProducts {
 #pragma unroll
       for (int f = 0; f < kFragments; ++f) {
 #pragma unroll 1
-        for (int owner = 0; owner < 4; ++owner) {  // of the weights of two columns
+        for (int owner = 0; owner < 4; ++owner) {  // the lane that has the weights of two columns
           float weight[4];
 #pragma unroll
           for (int i = 0; i < 4; ++i) weight[i] = shuffle(weights[f][i], first_lane + owner);
@@ -127,9 +129,10 @@ struct PlainProducts {
   }
 };
 
-// Tensor cores on 16-bit types: depth in steps of 16.
+// Tensor cores on 16-bit types: 16 values deep at a time.
 template <typename T, int kWidth>
 struct TensorCoreProducts {
+  static_assert(kWidth % 16 == 0, "heads are padded to whole steps");
   static constexpr int kStride = kRowStride<T, kWidth>;
   static constexpr int kSteps = kWidth / 16;
 
@@ -137,7 +140,7 @@ struct TensorCoreProducts {
     load_matrices(fragment, tile + lane_index() % 16 * kStride + 16 * step + lane_index() / 16 * 8);
   }
 
-  // The warp's rows, read once or for every tile.
+  // The warp's rows, read once or again for every tile.
   template <bool kInRegisters>
   struct Rows {
     const T* tile;
@@ -162,6 +165,7 @@ struct TensorCoreProducts {
 
   template <int kFragments, bool kInRegisters>
   static VIL_MM_DEVICE void scores(float (&scores)[kFragments][4], const Rows<kInRegisters>& rows, const T* columns) {
+    static_assert(kFragments % 2 == 0, "fragments are multiplied in pairs");
     clear(scores);
     columns += (lane_index() % 8 + lane_index() / 16 * 8) * kStride + lane_index() / 8 % 2 * 8;
 #pragma unroll
@@ -181,8 +185,8 @@ struct TensorCoreProducts {
   static VIL_MM_DEVICE int sum_column(int fragment) { return kFragmentColumns * fragment + lane_column(); }
 
   template <int kFragments>
-  static VIL_MM_DEVICE void accumulate(float (&sums)[kWidth / 8][4], const float (&weights)[kFragments][4],
-                                       const T* columns) {
+  static VIL_MM_DEVICE void accumulate(float (&sums)[kWidth / kFragmentColumns][4],
+                                       const float (&weights)[kFragments][4], const T* columns) {
     columns += lane_index() % 16 * kStride + lane_index() / 16 * 8;
 #pragma unroll
     for (int f = 0; f < kFragments; f += 2) {
@@ -200,7 +204,7 @@ struct TensorCoreProducts {
   }
 };
 
-// Tensor cores on float, rounded to tf32: depth in steps of 8.
+// Tensor cores on floats rounded to tf32: 8 values deep at a time.
 template <int kWidth>
 struct TensorCoreProducts<float, kWidth> {
   static constexpr int kStride = kRowStride<float, kWidth>;
@@ -233,11 +237,11 @@ struct TensorCoreProducts<float, kWidth> {
 
   static VIL_MM_DEVICE int sum_column(int fragment) { return kFragmentColumns * fragment + lane_column(); }
 
-  // The instruction wants of the weights the columns lane % 4 and lane % 4 + 4, and a lane has two neighbours. So the
-  // columns go by another order, and the rows of the other factor with them.
+  // The instruction expects the weights' columns lane % 4 and lane % 4 + 4, but a lane has two adjacent ones. So the
+  // columns are taken in another order, and so are the rows of the other factor.
   template <int kFragments>
-  static VIL_MM_DEVICE void accumulate(float (&sums)[kWidth / 8][4], const float (&weights)[kFragments][4],
-                                       const float* columns) {
+  static VIL_MM_DEVICE void accumulate(float (&sums)[kWidth / kFragmentColumns][4],
+                                       const float (&weights)[kFragments][4], const float* columns) {
     columns += lane_column() * kStride + lane_row();
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {
@@ -252,7 +256,7 @@ struct TensorCoreProducts<float, kWidth> {
   }
 };
 
-// What a kernel compiled for the device at hand uses.
+// The products that a kernel uses on the device it is compiled for.
 template <typename T, int kWidth, Arithmetic kArithmetic>
 using Products = std::conditional_t<kHasTensorCores && kArithmetic == Arithmetic::kTensorCore,
                                     TensorCoreProducts<T, kWidth>, PlainProducts<T, kWidth>>;

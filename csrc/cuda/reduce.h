@@ -1,4 +1,4 @@
-// Sums of the parts that the kernels leave, each in a fixed order.
+// Sums of the parts that the kernels have written, each in a fixed order.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,8 +8,8 @@
 namespace vil_mm {
 namespace cuda {
 
-// Gradient of the bias table from (units of a group, splits, rows, columns): a unit is a tile of rows in a head. To
-// what the earlier groups of a head gave, more is added.
+// Gradient of the bias table from (units of a group, splits, rows, columns), where a unit is a tile of rows in a head.
+// It is added to what earlier groups of the same head gave.
 struct ReduceTable {
   Problem problem;
   const float* parts;

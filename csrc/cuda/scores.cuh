@@ -6,7 +6,7 @@
 namespace vil_mm {
 namespace cuda {
 
-// Whether the rows of scores are queries and the columns keys, or the other way round.
+// Whether the rows of scores are queries and the columns keys, or the other way around.
 enum class Rows { kQueries, kKeys };
 
 // The two rows of each fragment that a lane holds.
@@ -32,13 +32,13 @@ VIL_MM_DEVICE void scale_and_bias(float (&scores)[kFragments][4], float scale, c
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float key_bias = kRows == Rows::kKeys ? rows.bias[i / 2] : i % 2 == 0 ? bias.x : bias.y;
-      // One of the two is 0, or hides the key: only the product's sum is rounded.
+      // One of the two addends is 0 or hides the key, so that their sum is exact.
       scores[f][i] = scores[f][i] * scale + (entry(rows.term[i / 2] + (i % 2 == 0 ? term.x : term.y)) + key_bias);
     }
   }
 }
 
-// Products to scores. `scale` has their unit in it.
+// Turns products into scores. `scale` includes the scores' unit.
 template <Rows kRows, int kFragments>
 VIL_MM_DEVICE void to_scores(float (&scores)[kFragments][4], float scale, const LaneRows& rows,
                              const TileNotes& columns, const LoadedTable& table) {
@@ -57,11 +57,11 @@ VIL_MM_DEVICE float exponential(float score) {
   if constexpr (kExactly) {
     return exp_exact(score);
   } else {
-    return exp2_fast(sizeof(T) == 2 ? score : score * kLog2E);
+    return exp2_fast(kScoreUnit<T> == kLog2E ? score : score * kLog2E);
   }
 }
 
-// Scores to the softmax's weights, whose sum's logarithm is known.
+// Turns scores into the softmax's weights, the logarithm of whose sum is known.
 template <bool kExactly, typename T, Rows kRows, int kFragments>
 VIL_MM_DEVICE void to_weights(float (&scores)[kFragments][4], const LaneRows& rows, const TileNotes& columns) {
 #pragma unroll
@@ -96,8 +96,8 @@ VIL_MM_DEVICE float row_max(float value) {
   return fmaxf(value, shuffle_xor(value, 2));
 }
 
-// The next tile's scores to weights: the rows' maximum so far, and the weights and sums relative to it, are kept up.
-// Each of a row's 4 lanes has its part of the weight.
+// Turns the next tile's scores into weights, and updates the rows' maxima so far and the weights and sums relative to
+// them. Each of a row's 4 lanes has its part of the weight.
 template <bool kExactly, typename T, int kFragments, int kSums>
 VIL_MM_DEVICE void softmax_step(float (&scores)[kFragments][4], float (&maximum)[2], float (&weight)[2],
                                 float (&sums)[kSums][4]) {
@@ -107,10 +107,10 @@ VIL_MM_DEVICE void softmax_step(float (&scores)[kFragments][4], float (&maximum)
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) largest = fmaxf(largest, fmaxf(scores[f][2 * half], scores[f][2 * half + 1]));
     largest = row_max(largest);
-    const float reference = largest == -INFINITY ? 0.f : largest;  // a row that has seen nothing yet
+    const float reference = largest == -INFINITY ? 0.f : largest;  // minus infinity: no key seen yet
     const float correction = exponential<kExactly, T>(maximum[half] - reference);
     maximum[half] = largest;
-    float tile_weight = 0;  // summed by itself: long sums lose digits
+    float tile_weight = 0;  // summed separately: long sums lose digits
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {
 #pragma unroll

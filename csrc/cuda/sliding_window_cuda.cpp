@@ -20,11 +20,11 @@ Problem check(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   const Problem problem = check_arguments(q, k, v, bias_table, global_bias, height, width, window_size,
                                           num_global_tokens, mask, neighbors, scale);
   TORCH_CHECK_VALUE(q.is_cuda(), "q is on ", q.device(), ", must be on a CUDA device");
-  TORCH_CHECK_VALUE(problem.head_width <= kMaxHeadWidth, "the CUDA kernels have head widths of 1 to ", kMaxHeadWidth,
-                    ", q has ", problem.head_width);
-  // Tokens are 32-bit integers, global ones and the grid's together.
+  TORCH_CHECK_VALUE(problem.head_width <= kMaxCudaHeadWidth, "the CUDA kernels support head widths from 1 to ",
+                    kMaxCudaHeadWidth, ", q has ", problem.head_width);
+  // Indices of tokens, global ones included, are 32-bit integers.
   TORCH_CHECK_VALUE(num_global_tokens + height * width <= std::numeric_limits<int>::max(),
-                    "the CUDA kernels have at most ", std::numeric_limits<int>::max(), " keys, k has ", k.size(2));
+                    "the CUDA kernels support at most ", std::numeric_limits<int>::max(), " keys, k has ", k.size(2));
   return problem;
 }
 
@@ -39,7 +39,7 @@ void with_type(at::ScalarType dtype, Run run) {
     case at::kBFloat16:
       return run(__nv_bfloat16());
     default:
-      TORCH_CHECK_VALUE(false, "the CUDA kernels have float32, float16 and bfloat16, q has ", dtype);
+      TORCH_CHECK_VALUE(false, "the CUDA kernels support float32, float16 and bfloat16, q has ", dtype);
   }
 }
 
@@ -51,7 +51,7 @@ float* writable_or_null(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.mutable_data_ptr<float>() : nullptr;
 }
 
-// Biases, packed, and the settings that the kernels read beside the problem.
+// Packed biases, and the settings that the kernels read besides the problem.
 struct Packed {
   at::Tensor table, global_bias;
   bool allow_tf32;

@@ -10,16 +10,14 @@
 namespace vil_mm {
 namespace cuda {
 
-constexpr int kMaxHeadWidth = 128;
-
-// What forward and backward read alike. The biases may be null; both are contiguous.
+// What both forward and backward read. The biases may be null; both are contiguous.
 template <typename T>
 struct Inputs {
   Problem problem;
   Tokens<const T> q, k, v;
   const float* bias_table;   // (heads, bias_side^2)
   const float* global_bias;  // (heads, G)
-  bool allow_tf32;           // of float alone
+  bool allow_tf32;           // for float
 };
 
 template <typename T>
@@ -40,12 +38,12 @@ struct Backward {
   float* grad_global_bias;  // (heads, G), or null
 };
 
-// Floats of scratch memory, which need not be cleared.
+// How many floats of scratch memory a pass needs. They need not be cleared.
 size_t forward_workspace(const Problem& problem, bool has_bias_table);
 template <typename T>
 size_t backward_workspace(const Problem& problem, bool has_bias_table);
 
-// For T of float, __half and __nv_bfloat16; head widths of 1 to kMaxHeadWidth; at least one query.
+// For T = float, __half or __nv_bfloat16, head widths from 1 to kMaxCudaHeadWidth, and at least one query.
 template <typename T>
 cudaError_t forward(const Forward<T>& pass, float* workspace, cudaStream_t stream);
 template <typename T>

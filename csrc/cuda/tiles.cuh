@@ -1,85 +1,36 @@
-// Tiles of tokens in shared memory: how they lie there, how they come there, and how a kernel runs over them.
+// Tiles of tokens: how they are loaded into shared memory and stored from it, and how a kernel runs over them.
 #pragma once
 
-#include "launch.cuh"
 #include "neighborhood.cuh"
-#include "products.cuh"
+#include "shared_memory.cuh"
 
 namespace vil_mm {
 namespace cuda {
-
-// Columns of scores that a warp has in registers at a time.
-template <typename T, int kWidth>
-constexpr int kTileColumns = sizeof(T) == 2 && kWidth <= 64 ? 64 : 32;
 
 // Whether a warp keeps its rows of the first product in registers.
 template <int kWidth>
 constexpr bool kRowsInRegisters = kWidth <= 64;
 
-// What a block is made of. The same for all blocks of a launch.
-struct BlockShape {
-  int warps;
-  int stages;  // 2: the next tiles are on their way while these are worked on
-
-  VIL_MM_HOST_DEVICE int rows() const { return warps * kWarpRows; }
-  VIL_MM_HOST_DEVICE int threads() const { return warps * kWarpSize; }
-};
-
-// What is noted of every place of a tile, beside its tokens.
-struct TileNotes {
-  int* term;
-  union {
-    float* bias;    // of keys
-    float* offset;  // of queries: minus the logarithm of the softmax's sum
-  };
-  // Of queries, in the backward.
-  float* delta;
-  float* correction;
-
-  VIL_MM_DEVICE TileNotes at(int place) const {
-    return {term + place, {bias + place}, delta + place, correction + place};
-  }
-};
-constexpr int kNotes = 4;
-
-// The current block's shared memory, given out piece by piece.
-class SharedMemory {
- public:
-  VIL_MM_DEVICE SharedMemory() : next_(dynamic_shared()) {}
-
-  template <typename Element>
-  VIL_MM_DEVICE Element* take(int count) {
-    Element* piece = reinterpret_cast<Element*>(next_);
-    next_ += count * sizeof(Element);
-    return piece;
-  }
-
-  VIL_MM_DEVICE TileNotes take_notes(int count) {
-    return {take<int>(count), {take<float>(count)}, take<float>(count), take<float>(count)};
-  }
-
- private:
-  char* next_;
-};
-
-// Calls body(i) for i below count, shared out among the block's threads.
+// Calls body(i) for each i below count, divided among the block's threads.
 template <typename Body>
 VIL_MM_DEVICE void for_each_of_block(int count, Body body) {
   for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) body(i);
 }
 
-// The head's prepared table. Two pointers, so that the compiler knows the memory that each one leads to.
+// The head's prepared table. Two pointers, so that the compiler knows which memory each one points to.
 struct LoadedTable {
   const float *shared, *global;
   bool needed, in_shared;
 };
 
-VIL_MM_DEVICE LoadedTable load_table(const Table& table, int64_t head, SharedMemory& memory) {
+// Starts to load the head's table into `copy`, if that is where the kernel reads it.
+VIL_MM_DEVICE LoadedTable load_table(const Table& table, int64_t head, float* copy) {
   const bool needed = table.data != nullptr;
   const float* data = table.data + (needed ? head * table.size : 0);
-  float* copy = memory.take<float>(needed && table.in_shared ? table.size : 0);
   if (needed && table.in_shared) {
-    for_each_of_block(table.size / 4, [&](int i) { copy_16_bytes(copy + 4 * i, data + 4 * i, true); });
+    constexpr int kElements = kElementsOf16Bytes<float>;
+    for_each_of_block(table.size / kElements,
+                      [&](int i) { copy_16_bytes(copy + kElements * i, data + kElements * i, true); });
   }
   return {copy, data, needed, table.in_shared};
 }
@@ -102,7 +53,7 @@ VIL_MM_DEVICE HeadTokens<T> of_head(const Tokens<T>& tokens, int64_t batch, int6
 template <int kWidth, typename T>
 VIL_MM_DEVICE void load_row(T* row, const T* token, bool present, int head_width, bool aligned, int share, int shares) {
   if (aligned) {
-    constexpr int kElements = 16 / sizeof(T);
+    constexpr int kElements = kElementsOf16Bytes<T>;
     for (int i = share * kElements; i < kWidth; i += shares * kElements) {
       copy_16_bytes(row + i, token + i, present && i < head_width);
     }
@@ -117,14 +68,14 @@ VIL_MM_DEVICE void load_row(T* row, const T* token, bool present, int head_width
   }
 }
 
-// The tokens that a kernel reads, and where in shared memory it wants them.
+// The tokens that a kernel reads, and the tile that it wants them in.
 template <typename T>
 struct Source {
   HeadTokens<const T> tokens;
   T* tile;
 };
 
-// Starts to load tiles: place_of(row) says which tokens, and note(row, place) is called once a row.
+// Starts to load tiles: place_of(row) says which tokens, and note(row, place) is called once per row.
 template <int kWidth, typename T, int kSources, typename PlaceOf, typename Note>
 VIL_MM_DEVICE void load_tiles(const Source<T> (&sources)[kSources], int rows, int head_width, bool aligned,
                               PlaceOf place_of, Note note) {
@@ -145,8 +96,26 @@ VIL_MM_DEVICE void load_tiles(const Source<T> (&sources)[kSources], int rows, in
   }
 }
 
-// Writes the warp's sums, times a factor for each of the lane's rows, to tokens; by way of 16 rows of shared memory
-// that are the warp's own, so that tokens are written in whole. token_of(row) is the token of one of the 16, or -1.
+// The same where nothing needs to be noted.
+template <int kWidth, typename T, int kSources, typename PlaceOf>
+VIL_MM_DEVICE void load_tiles(const Source<T> (&sources)[kSources], int rows, int head_width, bool aligned,
+                              PlaceOf place_of) {
+  load_tiles<kWidth>(sources, rows, head_width, aligned, place_of, [](int, const Place&) {});
+}
+
+// Starts to load a tile of keys and one of their values, with what their scores need.
+template <typename T, int kWidth, typename PlaceOf>
+VIL_MM_DEVICE void load_keys(const TilePair<T, kWidth>& tiles, int count, const HeadTokens<const T>& keys,
+                             const HeadTokens<const T>& values, int head_width, bool aligned, PlaceOf place_of) {
+  const Source<T> sources[] = {{keys, tiles.first}, {values, tiles.second}};
+  load_tiles<kWidth>(sources, count, head_width, aligned, place_of, [&](int index, const Place& place) {
+    tiles.notes.term[index] = place.term;
+    tiles.notes.bias[index] = place.bias;
+  });
+}
+
+// Writes the warp's sums, times a factor for each of the lane's rows, to tokens. They pass through the warp's own rows
+// of shared memory, `scratch`, so that each token is written in one piece. token_of(row) is the token of a row, or -1.
 template <typename Product, int kWidth, typename T, typename TokenOf>
 VIL_MM_DEVICE void store_rows(const float (&sums)[kWidth / kFragmentColumns][4], const float (&factor)[2], T* scratch,
                               const HeadTokens<T>& tokens, int head_width, bool aligned, TokenOf token_of) {
@@ -160,25 +129,26 @@ VIL_MM_DEVICE void store_rows(const float (&sums)[kWidth / kFragmentColumns][4],
     }
   }
   warp_barrier();
-  const int row = lane_index() / 2;  // two lanes to a row
+  constexpr int kLanes = kWarpSize / kWarpRows;  // per row
+  const int row = lane_index() / kLanes;
   const int token = token_of(row);
   if (token < 0) return;
   T* to = tokens.at(token);
   const T* from = scratch + row * kStride;
   if (aligned) {
-    constexpr int kElements = 16 / sizeof(T);
-    for (int i = lane_index() % 2 * kElements; i < head_width; i += 2 * kElements) {
+    constexpr int kElements = kElementsOf16Bytes<T>;
+    for (int i = lane_index() % kLanes * kElements; i < head_width; i += kLanes * kElements) {
       *reinterpret_cast<uint4*>(to + i) = *reinterpret_cast<const uint4*>(from + i);
     }
   } else {
-    for (int i = lane_index() % 2; i < head_width; i += 2) to[i] = from[i];
+    for (int i = lane_index() % kLanes; i < head_width; i += kLanes) to[i] = from[i];
   }
 }
 
-// Runs over tiles: load(tile, stage) starts to load one, compute(tile, stage) has it in shared memory, as well as what
-// the caller started to load before.
+// Runs over tiles: load(tile, stage) starts to load one; compute(tile, stage) finds it in shared memory, along with
+// whatever the caller had started to load before.
 template <typename Load, typename Compute>
-VIL_MM_DEVICE void for_each_tile(int tiles, int stages, Load load, Compute compute) {
+VIL_MM_DEVICE void for_each_tile(int tiles, int stages, const Load& load, Compute compute) {
   load(0, 0);
   commit_copies();
   for (int tile = 0; tile < tiles; ++tile) {

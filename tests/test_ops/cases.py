@@ -1,4 +1,4 @@
-"""What the tests of the op share: its backends, random arguments, fixed rows, and the rule for errors."""
+"""What the op's tests share: backends, random arguments, fixed rows, and the rule for errors."""
 
 import itertools
 import math
@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from vil_mm.ops import BACKENDS, sliding_window_attention
+from vil_mm.ops.checks import NEIGHBORS
 
-MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], ['all', 'self', *range(1, 9)])]
+MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], NEIGHBORS)]
 DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'reference': 'cpu'}
 
 
 def backend_parameters(*names):
-    """Backends as parameters of a test; one that cannot run here is skipped and says why."""
+    """Backends as parameters of a test; one that cannot run here is skipped with its reason."""
     parameters = []
     for name in names or BACKENDS:
         reason = BACKENDS[name].unavailable
@@ -58,7 +59,7 @@ def map_sizes(window_size):
 
 
 def fixed_rows():
-    """630 rows: every mode with every window and three maps, the other settings in turn."""
+    """630 rows: every mode with every window and three maps, cycling through the other settings."""
     turns = {
         'width': itertools.cycle([32, 8, 64, 24, 48, 16, 40, 128, 80, 96, 33]),
         'num_global_tokens': itertools.cycle([1, 0, 4, 1]),
@@ -91,7 +92,7 @@ def attend(arguments, settings, backend, grad_out):
 def errors_of(row, backend):
     """Errors of a row's results against float64, by name: ours, and plain PyTorch's in the row's precision.
 
-    In units of the precision's epsilon, relative to the norm of the result.
+    They are in units of the precision's epsilon, relative to the norm of the result.
     """
     row = dict(row)
     mask, neighbors, dtype = row.pop('mask'), row.pop('neighbors'), getattr(torch, row.pop('dtype'))
@@ -118,9 +119,9 @@ def errors_of(row, backend):
 def check_rows(rows, backend):
     """Judge rows: the error is at most twice that of plain PyTorch in the same precision, or the last bit.
 
-    Errors that come of a few numbers, as on a small map, with narrow heads or in
-    gradients of biases, are a matter of luck in a single row: there, the rule holds for the
-    geometric mean over the rows, and the row's own error is only bounded.
+    Errors of few numbers, as on a small map, with narrow heads or in gradients
+    of biases, are a matter of luck in a single row. There, the rule applies to
+    the geometric mean over the rows, and each row's own error is only bounded.
     """
     few = {}
     for row in rows:

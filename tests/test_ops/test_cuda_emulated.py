@@ -1,8 +1,8 @@
 """The CUDA kernels' source, compiled for the CPU and run thread by thread, against the reference.
 
-It needs a C++17 compiler and no CUDA. cuda_emulator/ says what is emulated. VIL_MM_SANITIZE=1 in the environment
-compiles with the sanitizers of addresses and of undefined behaviour; the run needs LD_PRELOAD of libasan.so and
-libubsan.so then, and ASAN_OPTIONS=detect_leaks=0.
+They need a C++17 compiler and no CUDA. cuda_emulator/ says what is emulated. VIL_MM_SANITIZE=1 in the environment
+compiles with the sanitizers for addresses and undefined behavior; the run then needs LD_PRELOAD with libasan.so and
+libubsan.so, and ASAN_OPTIONS=detect_leaks=0.
 """
 
 import ctypes
@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.test_ops.cases import MODES
 from vil_mm.ops.reference import sliding_window_attention_reference
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / 'csrc' / 'cuda'
 EMULATOR = Path(__file__).parent / 'cuda_emulator'
 SUFFIX = {torch.float32: 'float', torch.float16: 'half', torch.bfloat16: 'bfloat16'}
-MASKS = ('block', 'exact', 'cyclic')
 NAMES = ('out', 'q', 'k', 'v', 'bias_table', 'global_bias')
 HOPPER, TURING = 227 * 1024, 64 * 1024  # shared memory of a block
 
@@ -35,15 +35,18 @@ class TensorView(ctypes.Structure):
         return cls(tensor.data_ptr(), (ctypes.c_int64 * 3)(*tensor.stride()[:3]))
 
 
-INTEGERS = ('height', 'width', 'window', 'num_global', 'head_width', 'mask', 'neighbors', 'allow_tf32')
+INTEGERS = ('height', 'width', 'window', 'num_global', 'head_width', 'neighbors', 'allow_tf32')
 TENSORS = ('q', 'k', 'v', 'out', 'grad_out', 'grad_q', 'grad_k', 'grad_v')
 FLOATS = ('bias_table', 'global_bias', 'lse', 'grad_bias_table', 'grad_global_bias', 'workspace')
 
 
 class Call(ctypes.Structure):
+    """The fields of Call in cuda_emulator/bindings.cpp."""
+
     _fields_ = [
         ('batch', ctypes.c_int64),
         ('heads', ctypes.c_int64),
+        ('mask', ctypes.c_char_p),
         *((name, ctypes.c_int) for name in INTEGERS),
         ('scale', ctypes.c_double),
         *((name, TensorView) for name in TENSORS),
@@ -81,6 +84,7 @@ def compile_kernels(folder, dtypes, *options):
     library = ctypes.CDLL(str(folder / 'kernels.so'))
     for name in ('forward_workspace', *(f'backward_workspace_{suffix}' for suffix in suffixes)):
         getattr(library, name).restype = ctypes.c_size_t
+    assert library.call_size() == ctypes.sizeof(Call)
     library.configure.argtypes = [ctypes.c_size_t, ctypes.c_uint]
     return library
 
@@ -92,13 +96,13 @@ def tensor_cores(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def plain(tmp_path_factory):
-    """As on a device without the tensor-core instructions."""
+    """The kernels as on a device without the tensor-core instructions."""
     folder = tmp_path_factory.mktemp('plain')
     return compile_kernels(folder, [torch.float16], '-DVIL_MM_EMULATE_NO_TENSOR_CORES')
 
 
 def outputs(shape, dtype):
-    """As the binding allocates them, full of NaN."""
+    """An output as the binding allocates it, full of NaN."""
     batch, heads, tokens, width = shape
     return torch.full((batch, tokens, heads, width), float('nan'), dtype=dtype).transpose(1, 2)
 
@@ -108,7 +112,7 @@ def workspace(size):
 
 
 def emulate(library, case, tf32=False, shared_memory=HOPPER, seed=0):
-    """Forward and backward: out, lse, and the gradients of q, k, v, table and global bias."""
+    """Run forward and backward: the output and the gradients of q, k, v, table and global bias."""
     q, k, v, grad_out = (case[name] for name in ('q', 'k', 'v', 'grad_out'))
     table, global_bias = case['bias_table'], case['global_bias']
     held = dict(q=q, k=k, v=v, grad_out=grad_out)
@@ -121,9 +125,9 @@ def emulate(library, case, tf32=False, shared_memory=HOPPER, seed=0):
     if global_bias is not None:
         held['global_bias'] = global_bias.float().contiguous()
         held['grad_global_bias'] = torch.full_like(held['global_bias'], float('nan'))
-    call = Call(*q.shape[:2], *case['hw_shape'], case['window_size'], case['num_global_tokens'], q.shape[3])
-    call.mask, call.allow_tf32, call.scale = MASKS.index(case['mask']), tf32, case['scale']
-    call.neighbors = {'all': 0, 'self': -1}.get(case['neighbors'], case['neighbors'])
+    sizes = (*q.shape[:2], case['mask'].encode(), *case['hw_shape'], case['window_size'], case['num_global_tokens'])
+    neighbors = {'all': library.all_neighbors(), 'self': library.own_chunk()}.get(case['neighbors'], case['neighbors'])
+    call = Call(*sizes, q.shape[3], neighbors, tf32, case['scale'])
     for name, tensor in held.items():
         setattr(call, name, TensorView.of(tensor) if name in TENSORS else tensor.data_ptr())
     library.configure(shared_memory, seed)
@@ -142,7 +146,7 @@ def emulate(library, case, tf32=False, shared_memory=HOPPER, seed=0):
 
 
 def reference(case, dtype):
-    """The same by the reference in another precision."""
+    """The same from the reference, in another precision."""
     names = [name for name in ('q', 'k', 'v', 'bias_table', 'global_bias') if case[name] is not None]
     leaves = {name: case[name].detach().to(dtype).requires_grad_() for name in names}
     arguments = {name: value for name, value in case.items() if name != 'grad_out'} | leaves
@@ -188,10 +192,10 @@ def make(
 
 
 def check(library, case, tf32=False, **settings):
-    """The error against float64 is at most twice that of the reference in the same precision, and half of a last bit.
+    """The error against float64 is at most twice that of the reference in the same precision, plus half of a last bit.
 
-    tf32 keeps 10 bits behind the leading one and rounds both factors of a product, so that a product is at most 2**-10
-    off. In the backward the factors are such products themselves, and twice as much off.
+    tf32 keeps 10 bits after the leading one and rounds both factors of a product, so that a product is off by at most
+    2**-10. In the backward the factors are such products themselves, and off by twice as much.
     """
     dtype = case['q'].dtype
     eps = torch.finfo(dtype).eps
@@ -204,10 +208,10 @@ def check(library, case, tf32=False, **settings):
         size, error, allowed = truth.norm(), (result - truth).norm(), 2 * (other - truth).norm()
         slack = eps / 2 + tf32 * (1 if name == 'out' else 2) * 2**-10
         if name.endswith(('bias', 'table')):
-            # sums of many numbers that cancel, and few: there the reference may be lucky
+            # few results, which are sums of many numbers that cancel: there the reference may be lucky
             slack, size = 8 * eps + tf32 * 2**-8, max(size, scale / 10)
         if case['window_size'] <= 2:
-            # of few keys: the softmax may take nearly all off the gradients of scores, and leave their errors
+            # few keys: the softmax may cancel nearly all of the scores' gradients and leave their errors
             size = max(size, scale)
         if error > allowed + slack * size:
             problems.append(f'{name}: error {error:.2e}, allowed {allowed + slack * size:.2e}, size {truth.norm():.2e}')
@@ -220,7 +224,6 @@ PRECISIONS = [
     pytest.param(dict(dtype=torch.float16), id='float16'),
     pytest.param(dict(dtype=torch.bfloat16), id='bfloat16'),
 ]
-MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], ['all', 'self', *range(1, 9)])]
 
 # map, window, mask, neighbors, head width, global tokens, bias
 CASES = [
@@ -248,7 +251,7 @@ def run_case(library, precision, index, **settings):
 @pytest.mark.parametrize('precision', PRECISIONS[:3])
 @pytest.mark.parametrize('mask, neighbors', MODES)
 def test_modes(tensor_cores, precision, mask, neighbors):
-    """Every mask and neighbour, on a map with padding and on one with a single chunk."""
+    """Every mask and neighbor, on a map with padding and on one with a single chunk."""
     for hw_shape, window, num_global in (((5, 7), 3, 1), ((2, 3), 4, 2)):
         case = make(hw_shape, window, mask, neighbors, 16, num_global, dtype=precision['dtype'])
         check(tensor_cores, case, precision.get('tf32', False))
@@ -260,7 +263,7 @@ def test_sizes(tensor_cores, precision, index):
     run_case(tensor_cores, precision, index)
 
 
-@pytest.mark.slow  # as it compiles the kernels once more
+@pytest.mark.slow  # it compiles the kernels once more
 @pytest.mark.parametrize('index', range(len(CASES)))
 def test_without_tensor_cores(plain, index):
     run_case(plain, dict(dtype=torch.float16), index)
@@ -272,10 +275,13 @@ def same_bits(some, others):
 
 @pytest.mark.parametrize(
     'precision, mask',
-    [pytest.param(*p.values, mask, id=f'{p.id}-{mask}') for p, mask in zip(PRECISIONS, ['exact', 'block', *MASKS[1:]])],
+    [
+        pytest.param(*p.values, mask, id=f'{p.id}-{mask}')
+        for p, mask in zip(PRECISIONS, ['exact', 'block', 'exact', 'cyclic'])
+    ],
 )
 def test_order(tensor_cores, precision, mask):
-    """Whatever the order of blocks and threads, and however much shared memory there is, the bits are the same."""
+    """The bits do not depend on the order of blocks and threads, nor on how much shared memory there is."""
     precision = dict(precision)
     tf32 = precision.pop('tf32', False)
     case = make((9, 15), 7, mask, 'all', 100, 3, **precision, heads=1)
@@ -286,7 +292,7 @@ def test_order(tensor_cores, precision, mask):
 
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_alignment(tensor_cores, precision):
-    """Tensors that do not lie on boundaries of 16 bytes."""
+    """Tensors that are not aligned to 16 bytes."""
     precision = dict(precision)
     tf32 = precision.pop('tf32', False)
     case = make((5, 9), 4, 'exact', 'all', 40, 1, **precision)

@@ -1,7 +1,8 @@
-"""The compiled op among PyTorch's tools: compile, export, checkpointing, DDP, autocast, FLOP counts."""
+"""The compiled op with PyTorch's tools: compile, export, checkpointing, DDP, autocast, FLOP counts."""
 
 import itertools
 import os
+import re
 import shutil
 
 import pytest
@@ -13,12 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.conftest import run_tool
 from tests.test_ops.cases import DEVICES, MODES, attend, backend_parameters, make
 from vil_mm.ops import _library, sliding_window_attention
+from vil_mm.ops.checks import MASKS, MAX_WINDOW_SIZE, NEIGHBORS
 
 COMPILED = backend_parameters('cpu', 'cuda')
 
 
 class Attend(nn.Module):
-    """The op with parameters of its own, on one product of queries, keys and values."""
+    """The op with its own parameters, on one product of queries, keys and values."""
 
     def __init__(self, backend, window_size=3, heads=2, width=8, **settings):
         super().__init__()
@@ -59,7 +61,7 @@ def test_opcheck(mode, bias, num_global_tokens, backend):
     mask, neighbors = mode
     q, k, v, biases = make((5, 7), 3, num_global_tokens, bias, dtype=torch.float32)
     tensors = [None if x is None else x.to(DEVICES[backend]).requires_grad_() for x in (q, k, v, *biases.values())]
-    settings = (5, 7, 3, num_global_tokens, mask, {'all': 0, 'self': -1}.get(neighbors, neighbors), 0.5)
+    settings = (5, 7, 3, num_global_tokens, mask, _library.encode_neighbors(neighbors), 0.5)
     torch.library.opcheck(torch.ops.vil_mm.sliding_window_attention_forward.default, (*tensors, *settings))
     tensors = [None if x is None else x.detach() for x in tensors]
     out, lse = torch.ops.vil_mm.sliding_window_attention_forward(*tensors, *settings)
@@ -174,23 +176,31 @@ def test_direct_calls_are_checked(backend):
     q, k, v, _ = make((5, 6), 3, dtype=torch.float32)
     q, k, v = (x.to(DEVICES[backend]) for x in (q, k, v))
     forward = torch.ops.vil_mm.sliding_window_attention_forward
+    compiled_masks = tuple(mask for mask in MASKS if mask != 'torus')
     for arguments, message in [
         ((q, k, v, None, None, 5, 7, 3, 0, 'block', 0, 1.0), r'q has shape \[2, 2, 30, 4\], must be \[2, 2, 35, 4\]'),
         ((q, k[:, :, 1:], v, None, None, 5, 6, 3, 0, 'block', 0, 1.0), 'k has shape'),
         ((q, k, v.double(), None, None, 5, 6, 3, 0, 'block', 0, 1.0), 'v has dtype Double, must be that of q, Float'),
         ((q, k, v, q, None, 5, 6, 3, 0, 'block', 0, 1.0), 'bias_table has shape'),
         ((q, k, v, None, None, 5, 6, 0, 0, 'block', 0, 1.0), 'window_size=0 must be from 1'),
-        ((q, k, v, None, None, 5, 6, 3, 0, 'round', 0, 1.0), "mask='round' is not one of"),
+        ((q, k, v, None, None, 5, 6, 3, 0, 'round', 0, 1.0), re.escape(f"mask='round' is not one of {compiled_masks}")),
         ((q, k, v, None, None, 5, 6, 3, 0, 'block', 9, 1.0), 'neighbors=9 must be from -1 to 8'),
-        ((q, k, v, None, None, 5, 6, 3, 0, 'exact', 1, 1.0), "mask='exact' is defined on the whole neighborhood"),
+        ((q, k, v, None, None, 5, 6, 3, 0, 'exact', 1, 1.0), "mask='exact' is defined only on the whole neighborhood"),
     ]:
         with pytest.raises(ValueError, match=message):
             forward(*arguments)
 
 
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_constants(backend):
+    """What both sides write down is the same; the rest Python takes from the compiled code."""
+    assert _library.CONSTANTS['last_neighbor'] == NEIGHBORS[-1]
+    assert _library.CONSTANTS['max_window_size'] == MAX_WINDOW_SIZE
+
+
 @pytest.mark.parametrize('backend', COMPILED)
 def test_results_do_not_vary(backend):
-    """Bit for bit the same in every run, and on the CPU with any number of threads."""
+    """They are the same bit for bit in every run, and on the CPU with any number of threads."""
     q, k, v, biases = make((23, 31), 5, 2, batch=1, width=32, dtype=torch.float32)
     arguments, grad_out = dict(q=q, k=k, v=v, **biases), torch.randn(q.shape)
     settings = dict(hw_shape=(23, 31), window_size=5, num_global_tokens=2, mask='cyclic')
@@ -219,7 +229,7 @@ assert len(os.listdir('/proc/self/task')) > before
 @pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='this system does not list the threads of a process')
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_all_threads_work(backend):
-    """Built without OpenMP, the kernels would do everything in one thread, and say nothing."""
+    """Built without OpenMP, the kernels would silently do everything in one thread."""
     run_tool('-c', THREADS)
 
 
@@ -257,12 +267,12 @@ except ValueError as error:
     print(error)
 """
     output = run_tool('-c', program).stdout
-    assert output.count('The PyTorch reference serves the sliding-window attention') == 1
+    assert output.count('Sliding-window attention falls back to plain PyTorch') == 1
     assert "backend='cpu' cannot run: the extension vil_mm._C is not built" in output
 
 
 def test_extension_is_built():
-    """The repository's own set-up builds it, so that the tests above are not skipped unnoticed."""
+    """The repository's own setup builds it, so that the tests above are not skipped unnoticed."""
     assert _library.LOAD_ERROR is None
 
 

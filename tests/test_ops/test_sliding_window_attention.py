@@ -12,7 +12,7 @@ NEIGHBORS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1
 
 
 def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale):
-    """One query at a time, as the published description reads (float64, no batch and no heads)."""
+    """One query at a time, as in the published description (float64, without batch and heads)."""
     (h, w), size = hw_shape, window_size
     chunk_rows, chunk_columns = -(-h // size), -(-w // size)
     offsets = {'all': [(0, 0), *NEIGHBORS], 'self': [(0, 0)]}.get(neighbors) or [(0, 0), NEIGHBORS[neighbors - 1]]
@@ -24,7 +24,7 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
             scores.append(scale * q[qi * w + qj] @ k[g] + bias)
             values.append(v[g])
         for (dr, dc), i, j in itertools.product(offsets, range(size), range(size)):
-            # where the key would lie if nothing wrapped round
+            # where the key would lie if nothing wrapped around
             ki, kj = (qi // size + dr) * size + i, (qj // size + dc) * size + j
             if mask == 'torus':
                 if ki % (chunk_rows * size) >= h or kj % (chunk_columns * size) >= w:
@@ -66,7 +66,7 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
 def test_definition(hw_shape, window_size, num_global_tokens, bias, mask, neighbors, backend):
     padded = any(size % window_size for size in hw_shape)
     if mask == 'torus' and padded and backend != 'reference':
-        pytest.skip('runs in plain PyTorch alone')
+        pytest.skip('only the reference supports it')
     q, k, v, biases = make(hw_shape, window_size, num_global_tokens, bias)
     settings = dict(num_global_tokens=num_global_tokens, mask=mask, neighbors=neighbors, scale=0.7)
     output = sliding_window_attention(q, k, v, hw_shape, window_size, **biases, **settings, backend=backend)
@@ -88,7 +88,7 @@ def test_definition(hw_shape, window_size, num_global_tokens, bias, mask, neighb
 
 
 def attend_with(backend, **settings):
-    """The op as a function of its tensors alone."""
+    """The op as a function of nothing but its tensors."""
 
     def attend(q, k, v, bias_table, global_bias):
         biases = dict(bias_table=bias_table, global_bias=global_bias)
@@ -135,7 +135,7 @@ def test_empty_batch(backend):
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda'))
 def test_huge_and_invalid_numbers(backend):
-    """A key that outweighs all others takes all the weight; NaN and infinity reach those that see them alone."""
+    """A key that outweighs all others takes all the weight; NaN and infinity reach only the queries that see them."""
     q, k, v = (x.float().to(DEVICES[backend]) for x in make((6, 6), 2, width=8)[:3])
     k[:, :, 0] = 1e4 * q[:, :, 7]
     output = sliding_window_attention(q, k, v, (6, 6), 2, backend=backend)
@@ -192,7 +192,7 @@ def test_needs_torch_alone():
 
 
 def test_torus():
-    """It is the cyclic mask where nothing is padded, and finds a backend where something is."""
+    """It is the cyclic mask where nothing is padded, and finds a backend where something is padded."""
     q, k, v, biases = make((6, 9), 3, 1, True)
     settings = dict(hw_shape=(6, 9), window_size=3, num_global_tokens=1)
     cyclic, torus = (sliding_window_attention(q, k, v, mask=m, **settings, **biases) for m in ('cyclic', 'torus'))
@@ -202,5 +202,5 @@ def test_torus():
     cyclic, torus = (sliding_window_attention(q, k, v, mask=m, **settings, **biases) for m in ('cyclic', 'torus'))
     assert not torch.allclose(cyclic, torus)
     if BACKENDS['cpu'].can_run(q)[0]:
-        with pytest.raises(ValueError, match=r"backend='cpu' cannot run: mask='torus' on a grid that is no multiple"):
+        with pytest.raises(ValueError, match=r"backend='cpu' cannot run: mask='torus' on a grid that is not"):
             sliding_window_attention(q, k, v, mask='torus', backend='cpu', **settings)

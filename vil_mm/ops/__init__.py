@@ -1,4 +1,4 @@
-"""Compute kernels. They need torch alone."""
+"""Compute kernels that depend on nothing but torch."""
 
 from .backends import BACKENDS as BACKENDS
 from .bilinear_sampling import sample_bilinear as sample_bilinear

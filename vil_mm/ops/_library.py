@@ -6,32 +6,42 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from .checks import NEIGHBORS
+from .reference import chunk_offsets
+
 FORWARD = 'vil_mm::sliding_window_attention_forward'
 BACKWARD = 'vil_mm::sliding_window_attention_backward'
 
 
 def _load() -> str | None:
-    """Load ``vil_mm._C``; say why, where that fails."""
+    """Load ``vil_mm._C``, or say why that fails."""
     spec = importlib.util.find_spec('vil_mm._C')
     if spec is None:
         return (
-            'the extension vil_mm._C is not built: where PyTorch, setuptools and a C++ compiler are, run '
+            'the extension vil_mm._C is not built: with PyTorch, setuptools and a C++ compiler installed, run '
             '`python setup.py build_ext --inplace` in a clone, or install with `pip install --no-build-isolation`'
         )
     try:
         torch.ops.load_library(spec.origin)
     except OSError as error:
-        return f'the extension vil_mm._C does not fit PyTorch {torch.__version__}, build it anew: {error}'
+        return f'the extension vil_mm._C does not match PyTorch {torch.__version__}, rebuild it: {error}'
     return None
 
 
-#: Why the extension is not there, or None.
+#: Why the extension is not loaded, or None.
 LOAD_ERROR = _load()
+#: Codes and limits of the compiled code, see ``csrc/ops.cpp``; empty if it is not loaded.
+CONSTANTS = torch.ops.vil_mm.constants() if LOAD_ERROR is None else {}
 
 
 def has_kernels(device: str) -> bool:
-    """Whether the loaded extension holds kernels for ``'CPU'`` or ``'CUDA'``."""
+    """Whether the extension is loaded and has kernels for ``'CPU'`` or ``'CUDA'``."""
     return LOAD_ERROR is None and torch._C._dispatch_has_kernel_for_dispatch_key(FORWARD, device)
+
+
+def encode_neighbors(neighbors: str | int) -> int:
+    """Translate ``neighbors`` to the integer that the compiled code takes."""
+    return {'all': CONSTANTS['all_neighbors'], 'self': CONSTANTS['own_chunk']}.get(neighbors, neighbors)
 
 
 def sliding_window_attention_compiled(
@@ -47,19 +57,18 @@ def sliding_window_attention_compiled(
     neighbors: str | int,
     scale: float,
 ) -> Tensor:
-    """Compute :func:`vil_mm.ops.sliding_window_attention`; its arguments, checked."""
-    neighbors = {'all': 0, 'self': -1}.get(neighbors, neighbors)
-    settings = (*hw_shape, window_size, num_global_tokens, mask, neighbors, scale)
+    """Compute :func:`vil_mm.ops.sliding_window_attention` from arguments that have been checked."""
+    settings = (*hw_shape, window_size, num_global_tokens, mask, encode_neighbors(neighbors), scale)
     return torch.ops.vil_mm.sliding_window_attention_forward(q, k, v, bias_table, global_bias, *settings)[0]
 
 
 def _empty_tokens(like: Tensor) -> Tensor:
-    """A tensor ``(N, heads, tokens, d)`` in which joining the heads is a view."""
+    """Make a tensor ``(N, heads, tokens, d)`` whose heads can be joined by a view."""
     return like.new_empty([like.shape[i] for i in (0, 2, 1, 3)]).transpose(1, 2)
 
 
 def _fake_forward(q, k, v, bias_table, global_bias, *settings):
-    # in float32 the backward would lose digits that the softmax has; on a GPU float64 would cost too much
+    # float32 would lose digits of the softmax in the backward; on a GPU float64 would be too slow
     dtype = torch.float32 if q.device.type == 'cuda' else torch.float64
     return _empty_tokens(q), q.new_empty(q.shape[:3], dtype=dtype)
 
@@ -85,16 +94,16 @@ def _differentiate(ctx, grad_out, _):
 
 
 def _refuse_second_derivative(ctx, *grads):
-    raise NotImplementedError("the second derivative is there with backend='reference' alone")
+    raise NotImplementedError("second derivatives are available only with backend='reference'")
 
 
 def _forward_flops(q_shape, k_shape, *args, out_shape=None, **kwargs) -> int:
-    """Products of queries with keys, and of weights with values; a multiply-add counts 2.
+    """Count the products of queries with keys and of weights with values; a multiply-add counts as 2.
 
-    Every query counts its whole neighbourhood, padded queries do not count.
+    Every query counts with its whole neighborhood, padding included; padded queries do not count.
     """
     window_size, num_global_tokens, _, neighbors = args[5:9]
-    chunks = {0: 9, -1: 1}.get(neighbors, 2)
+    chunks = next(len(chunk_offsets(name)) for name in NEIGHBORS if encode_neighbors(name) == neighbors)
     batch, heads, tokens, width = q_shape
     return 4 * batch * heads * tokens * width * (num_global_tokens + chunks * window_size**2)
 
@@ -102,7 +111,7 @@ def _forward_flops(q_shape, k_shape, *args, out_shape=None, **kwargs) -> int:
 def _backward_flops(
     grad_shape, q_shape, k_shape, v_shape, out_shape_, lse_shape, *args, out_shape=None, **kwargs
 ) -> int:
-    """Five products where the forward has two: scores are computed anew."""
+    """Count five products where the forward has two: the scores are recomputed."""
     return 5 * _forward_flops(q_shape, k_shape, v_shape, *args) // 2
 
 

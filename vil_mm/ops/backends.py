@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ._library import LOAD_ERROR, has_kernels, sliding_window_attention_compiled
+from ._library import CONSTANTS, LOAD_ERROR, has_kernels, sliding_window_attention_compiled
 from .reference import sliding_window_attention_reference
 
-#: On which GPU the CUDA kernels last passed their tests; ``null`` if they never did.
+#: The GPU on which the CUDA kernels last passed their tests; ``null`` if they never did.
 CUDA_RECORD = Path(__file__).with_name('cuda_tested.json')
-MAX_CUDA_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,11 @@ class Backend:
         run (Callable): Takes the arguments of
             :func:`vil_mm.ops.reference.sliding_window_attention_reference`.
         unavailable (str, optional): Why it cannot run here at all.
-        off (str, optional): Why it runs only where it is named.
-        refuse (Callable, optional): Takes ``q`` and ``mask``, and says why it
-            cannot run on them, or None.
+            Defaults to None.
+        off (str, optional): Why it only runs when it is named. Defaults to
+            None.
+        refuse (Callable, optional): Takes ``q`` and ``mask`` and returns why
+            it cannot run on them, or None. Defaults to None.
     """
 
     run: Callable[..., Tensor]
@@ -36,15 +37,15 @@ class Backend:
     refuse: Callable[[Tensor, str], str | None] | None = None
 
     def can_run(self, q: Tensor, mask: str = 'block') -> tuple[bool, str]:
-        """Tell whether it can run on tensors like ``q`` with that mask, and why not."""
+        """Tell whether it can run on tensors like ``q`` with this mask, and if not, why."""
         reason = self.unavailable or (self.refuse(q, mask) if self.refuse else None)
         return reason is None, reason or ''
 
 
 def _refuse_mask(mask: str) -> str | None:
-    return (
-        "mask='torus' on a grid that is no multiple of window_size runs in plain PyTorch" if mask == 'torus' else None
-    )
+    if mask == 'torus':
+        return "mask='torus' on a grid that is not a multiple of window_size is supported only by backend='reference'"
+    return None
 
 
 def _refuse_on_cpu(q: Tensor, mask: str) -> str | None:
@@ -56,21 +57,21 @@ def _refuse_on_cuda(q: Tensor, mask: str) -> str | None:
         return f'q is on {q.device}, must be on a CUDA device'
     if q.dtype == torch.float64:
         return f'q has dtype {q.dtype}, must be float32, float16 or bfloat16'
-    if q.shape[-1] > MAX_CUDA_WIDTH:
-        return f'q has shape {tuple(q.shape)}, its head width must be at most {MAX_CUDA_WIDTH}'
+    if q.shape[-1] > CONSTANTS['max_cuda_head_width']:
+        return f'q has shape {tuple(q.shape)}, its head width must be at most {CONSTANTS["max_cuda_head_width"]}'
     return _refuse_mask(mask)
 
 
 def _why_no_cuda() -> str | None:
     if LOAD_ERROR or has_kernels('CUDA'):
         return LOAD_ERROR
-    return 'the extension was built without CUDA code: build it where nvcc is, or with VIL_MM_BUILD_CUDA=1'
+    return 'the extension was built without CUDA code: rebuild it with nvcc installed, or with VIL_MM_BUILD_CUDA=1'
 
 
 def _why_cuda_is_off() -> str | None:
     if json.loads(CUDA_RECORD.read_text()) is not None:
         return None
-    return "its kernels have not passed their tests on a GPU yet; backend='cuda' runs them"
+    return "its kernels have not passed their tests on a GPU yet; backend='cuda' runs them anyway"
 
 
 #: Backends by name, the fastest first.
@@ -81,14 +82,15 @@ BACKENDS = {
 }
 
 if LOAD_ERROR:
-    logging.getLogger('vil_mm').warning('The PyTorch reference serves the sliding-window attention: %s', LOAD_ERROR)
+    logging.getLogger('vil_mm').warning('Sliding-window attention falls back to plain PyTorch: %s', LOAD_ERROR)
 
 
 def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
-    """Find the backend of that name, or the fastest one that is on and can run.
+    """Find the backend with that name or, without a name, the fastest one that is on and can run.
 
     Raises:
-        ValueError: If there is no such backend, or it cannot run on them.
+        ValueError: If there is no such backend, or it cannot run on ``q``
+            with this mask.
     """
     if name is None:
         return next(backend for backend in BACKENDS.values() if backend.off is None and backend.can_run(q, mask)[0])

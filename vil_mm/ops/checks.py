@@ -1,29 +1,31 @@
-"""Checks of the op's arguments, alike for every backend."""
+"""Checks of the op's arguments, the same for every backend."""
 
 import torch
 from torch import Tensor
 
+from .reference import NEIGHBOR_CHUNKS
+
 MASKS = ('block', 'exact', 'cyclic', 'torus')
-NEIGHBORS = ('all', 'self', *range(1, 9))
-MAX_WINDOW_SIZE = 4096  # places in its bias table are 32-bit integers
+NEIGHBORS = ('all', 'self', *range(1, len(NEIGHBOR_CHUNKS) + 1))
+MAX_WINDOW_SIZE = 4096  # compiled code indexes the bias table with 32-bit integers; a test compares its limit
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def check_mask_and_neighbors(mask: str, neighbors: str | int, allowed_neighbors: tuple = NEIGHBORS) -> None:
-    """Check the two settings that say which keys count.
+    """Check the two settings that decide which keys a query sees.
 
     Raises:
-        ValueError: If one is unknown, or ``mask='exact'`` is given less than
-            the whole neighbourhood, for which it is not defined.
+        ValueError: If one is unknown, or ``mask='exact'`` comes with less
+            than the whole neighborhood, for which it is not defined.
     """
     if mask not in MASKS:
         raise ValueError(f'mask={mask!r} is not one of {MASKS}')
-    # True == 1, yet it is no neighbour
+    # True == 1, but does not name a neighbor
     if isinstance(neighbors, bool) or neighbors not in allowed_neighbors:
         raise ValueError(f'neighbors={neighbors!r} is not one of {allowed_neighbors}')
     if mask == 'exact' and neighbors != 'all':
         raise ValueError(
-            f"mask='exact' is defined on the whole neighbourhood: neighbors={neighbors!r} must be 'all', "
+            f"mask='exact' is defined only on the whole neighborhood: neighbors={neighbors!r} must be 'all', "
             "or mask one of 'block', 'cyclic', 'torus'"
         )
 
@@ -41,11 +43,11 @@ def check_tensors(
     """Check tensors and sizes against one another.
 
     Raises:
-        ValueError: If a size is out of its range, or a tensor has not the
-            shape, dtype or device that goes with the others.
+        ValueError: If a size is out of range, or the shape, dtype or device
+            of a tensor does not match the others.
     """
     if len(hw_shape) != 2 or min(hw_shape) < 1:
-        raise ValueError(f'hw_shape={tuple(hw_shape)} must be a height and a width of at least 1')
+        raise ValueError(f'hw_shape={tuple(hw_shape)} must be a height and a width, each at least 1')
     if not 1 <= window_size <= MAX_WINDOW_SIZE:
         raise ValueError(f'window_size={window_size} must be at least 1 and at most {MAX_WINDOW_SIZE}')
     if num_global_tokens < 0:
@@ -76,7 +78,7 @@ def check_tensors(
         if tensor.device != q.device:
             raise ValueError(f'{name} is on {tensor.device}, must be on the device of q, {q.device}')
         if not tensor.is_floating_point():
-            raise ValueError(f'{name} has dtype {tensor.dtype}, must be a floating-point one')
+            raise ValueError(f'{name} has dtype {tensor.dtype}, must be a floating-point dtype')
     for name, tensor in (('k', k), ('v', v)):
         if tensor.dtype != q.dtype:
             raise ValueError(f'{name} has dtype {tensor.dtype}, must be that of q, {q.dtype}')

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Chunk offsets (row, column) of the 3x3 neighbourhood. ``neighbors=k`` names
-# the k-th one after the own chunk, in this order.
+# Chunk offsets (row, column) in the 3x3 neighborhood. ``neighbors=k`` stands
+# for the own chunk and the k-th neighbor in this order.
 OWN_CHUNK = (0, 0)
 NEIGHBOR_CHUNKS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
@@ -38,14 +38,14 @@ def to_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:
 
 
 def from_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:
-    """Undo :func:`to_chunks`, padding cropped."""
+    """Undo :func:`to_chunks` and crop the padding."""
     h, w = hw_shape
     x = x.unflatten(4, (window_size, window_size)).transpose(3, 4)
     return x.flatten(4, 5).flatten(2, 3)[:, :, :h, :w].flatten(2, 3)
 
 
 def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Tensor, Tensor]:
-    """Positions along one axis, before any wrapping round.
+    """Compute positions along one axis, before any wrapping around.
 
     Args:
         length (int): Grid size along the axis, in tokens.
@@ -53,8 +53,8 @@ def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Ten
         window_size (int): Chunk size, in tokens.
 
     Returns:
-        tuple[Tensor, Tensor]: Of the queries ``(chunks, window_size)`` and of
-        the keys ``(chunks, offsets, window_size)``.
+        tuple[Tensor, Tensor]: Positions of the queries, ``(chunks,
+        window_size)``, and of the keys, ``(chunks, offsets, window_size)``.
     """
     inner = torch.arange(window_size, device=offsets.device)
     chunks = torch.arange(-(-length // window_size), device=offsets.device)
@@ -64,16 +64,22 @@ def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Ten
 
 
 def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tensor:
-    """Which keys a query may see, as far as one axis decides.
+    """Tell which keys a query sees along one axis; it sees those that it sees along both.
+
+    Args:
+        length (int): Grid size along the axis, in tokens.
+        offsets (Tensor): Chunk offset of each attended chunk along the axis.
+        window_size (int): Chunk size, in tokens.
+        mask (str): See :func:`vil_mm.ops.sliding_window_attention`.
 
     Returns:
-        Tensor: bool ``(chunks, query inner, offsets, key inner)``.
+        Tensor: bool, ``(chunks, query in chunk, offsets, key in chunk)``.
     """
     queries, keys = key_coordinates(length, offsets, window_size)
     padded = -(-length // window_size) * window_size
     if mask == 'cyclic':
-        # Only padding reached without wrapping round is hidden: padding that a
-        # wrapped chunk brings along counts as zero keys, as published.
+        # Only padding reached without wrapping around is hidden; the padding
+        # of a wrapped chunk counts as zero keys, as published.
         seen = (keys < length) | (keys >= padded)
     elif mask == 'torus':
         seen = keys % padded < length
@@ -87,9 +93,13 @@ def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tens
 
 
 def relative_index(offsets: tuple[tuple[int, int], ...], window_size: int, device: torch.device) -> Tensor:
-    """Rows of the bias table, ``(window_size**2, offsets * window_size**2)``.
+    """Index the bias table for each pair of a query and a key of a neighborhood.
 
-    A key is indexed by its offset from the query before any wrapping round.
+    What counts is the query's position minus the key's, before any wrapping
+    around.
+
+    Returns:
+        Tensor: Rows of the table, ``(window_size**2, offsets * window_size**2)``.
     """
     size = window_size
     inner = torch.arange(size, device=device)
@@ -114,13 +124,13 @@ def sliding_window_attention_reference(
     neighbors: str | int,
     scale: float,
 ) -> Tensor:
-    """Compute :func:`vil_mm.ops.sliding_window_attention`; its arguments, checked."""
+    """Compute :func:`vil_mm.ops.sliding_window_attention` from arguments that have been checked."""
     size, num_global = window_size, num_global_tokens
     offsets = chunk_offsets(neighbors)
     rows, columns = torch.tensor(offsets, device=q.device).T
 
     def attended(x: Tensor) -> Tensor:
-        """Global tokens, then the attended chunks: ``(..., G + offsets * size**2, d)``."""
+        """Gather global tokens and then the attended chunks: ``(..., G + offsets * size**2, d)``."""
         chunks = to_chunks(x[:, :, num_global:], hw_shape, size)
         tokens = [chunks.roll((-row, -column), (2, 3)) for row, column in offsets]
         if num_global:

@@ -28,13 +28,14 @@ def sliding_window_attention(
     query attends to the global tokens and to the tokens of the 3x3 chunks
     around its own, under one softmax. This is the local half of Vision
     Longformer's attention (Multi-Scale Vision Longformer, arXiv 2103.15358);
-    the global tokens' own queries are not part of it.
+    it leaves out the queries of the global tokens.
 
     Args:
         q (Tensor): Queries of the grid, ``(N, heads, h * w, d)``, row-major,
-            float64, float32, bfloat16 or float16. Like ``k`` and ``v`` read
-            where it lies, whatever its strides; copied only if the last one
-            is not 1. Under autocast all three take its dtype.
+            float64, float32, bfloat16 or float16. Like ``k`` and ``v``, it is
+            read in place, whatever its strides, and copied only if the last
+            stride is not 1. Autocast applies to all three, unless they are
+            float64.
         k (Tensor): Keys, ``(N, heads, G + h * w, d)``, global tokens first.
         v (Tensor): Values, of the shape of ``k``.
         hw_shape (tuple[int, int]): Grid height and width, in tokens.
@@ -46,29 +47,30 @@ def sliding_window_attention(
             kj + 2 * window_size - 1)``. Defaults to None.
         global_bias (Tensor, optional): Bias of the global keys,
             ``(heads, G)``. Defaults to None.
-        mask (str): Which keys of the neighbourhood count. ``'block'``: all
+        mask (str): Which keys of the neighborhood count. ``'block'``: all
             that lie on the grid. ``'exact'``: those at most ``window_size``
-            rows and columns away. ``'cyclic'``: chunks wrap round the grid;
-            zero padding that a wrapped chunk brings along counts as keys of
-            zeros, as published. ``'torus'``: chunks wrap round the grid, and
-            padding never counts; it differs from ``'cyclic'`` where the grid
-            is no multiple of the window, and is plain PyTorch there.
-            Defaults to ``'block'``.
-        neighbors (str | int): Which chunks of the neighbourhood count:
-            ``'all'``, ``'self'`` (the own one), or 1 to 8 (the own one and
-            that neighbour, row-major). Defaults to ``'all'``.
+            rows and columns away. ``'cyclic'``: chunks wrap around the grid,
+            and the zero padding of a wrapped chunk counts as keys of zeros,
+            as published. ``'torus'``: chunks wrap around the grid, and
+            padding never counts. This differs from ``'cyclic'`` only if the
+            grid is not a multiple of the window; then it always runs in plain
+            PyTorch. Defaults to ``'block'``.
+        neighbors (str | int): Which chunks of the neighborhood count:
+            ``'all'``, ``'self'`` (the query's own chunk), or 1 to 8 (the own
+            chunk and that neighbor, in row-major order). Defaults to
+            ``'all'``.
         scale (float, optional): Factor of the products of queries and keys.
             Defaults to ``d**-0.5``.
-        backend (str, optional): ``'cpu'`` or ``'cuda'``, compiled code, or
-            ``'reference'``, plain PyTorch, which alone has second
+        backend (str, optional): ``'cpu'`` or ``'cuda'`` for compiled code, or
+            ``'reference'`` for plain PyTorch, the only one with second
             derivatives. Defaults to None: the fastest that can run.
 
     Returns:
-        Tensor: ``(N, heads, h * w, d)``, of the dtype of ``q``.
+        Tensor: ``(N, heads, h * w, d)``, with the dtype of ``q``.
 
     Raises:
-        ValueError: If an argument is out of its range, the arguments do not
-            fit one another, or the named backend cannot run on them.
+        ValueError: If an argument is out of range, the arguments do not
+            match one another, or the named backend cannot run on them.
     """
     check_mask_and_neighbors(mask, neighbors)
     check_tensors(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias)

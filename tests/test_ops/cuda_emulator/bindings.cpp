@@ -1,12 +1,12 @@
 // The kernels for Python's ctypes.
-#include "cuda_runtime.h"
+#include "launch.cuh"
 #include "sliding_window_cuda.h"
 
 namespace vil_mm {
 namespace cuda {
 namespace {
 
-// Fields as in test_cuda_emulated.py. Strides in elements: batch, head, token.
+// The fields are those in test_cuda_emulated.py. Strides are in elements: batch, head, token.
 struct TensorView {
   void* data;
   int64_t strides[3];
@@ -19,14 +19,15 @@ struct TensorView {
 
 struct Call {
   int64_t batch, heads;
-  int height, width, window, num_global, head_width, mask, neighbors, allow_tf32;
+  const char* mask;
+  int height, width, window, num_global, head_width, neighbors, allow_tf32;
   double scale;
   TensorView q, k, v, out, grad_out, grad_q, grad_k, grad_v;
   const float *bias_table, *global_bias;
   float *lse, *grad_bias_table, *grad_global_bias, *workspace;
 
   Problem problem() const {
-    return {batch, heads, height, width, window, num_global, head_width, static_cast<Mask>(mask), neighbors, scale};
+    return {batch, heads, height, width, window, num_global, head_width, *parse_mask(mask), neighbors, scale};
   }
 
   template <typename T>
@@ -59,14 +60,18 @@ using vil_mm::cuda::Call;
 
 extern "C" {
 
+int call_size() { return sizeof(Call); }
+int all_neighbors() { return vil_mm::kAllNeighbors; }
+int own_chunk() { return vil_mm::kOwnChunk; }
+
 void configure(size_t shared_memory_limit, unsigned seed) { emulator::settings = {shared_memory_limit, seed}; }
 
-size_t forward_workspace(const Call* call) {  // of any type
+size_t forward_workspace(const Call* call) {  // the same for all types
   return vil_mm::cuda::forward_workspace(call->problem(), call->bias_table != nullptr);
 }
 #define VIL_MM_BIND(suffix, type)                                                                      \
   size_t backward_workspace_##suffix(const Call* call) { return call->workspace_of_backward<type>(); } \
-  /* They return cudaError_t. */                                                                       \
+  /* These return a cudaError_t. */                                                                    \
   int forward_##suffix(const Call* call) { return call->run_forward<type>(); }                         \
   int backward_##suffix(const Call* call) { return call->run_backward<type>(); }
 

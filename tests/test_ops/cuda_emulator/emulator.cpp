@@ -20,7 +20,7 @@ constexpr size_t kStackBytes = 256 * 1024;
 
 #if defined(__x86_64__)
 
-// A place to continue at: the registers that a call preserves lie on the stack.
+// Where to continue: the registers that a call preserves are on the stack.
 using Context = void*;
 
 extern "C" void emulator_switch(Context* from, Context to);
@@ -76,7 +76,7 @@ struct Copy {
   size_t bytes;
 };
 
-// Fibers wait until the meeting's generation is another one.
+// Fibers wait until the meeting's generation changes.
 struct Meeting {
   unsigned arrived = 0;
   uint64_t generation = 0;
@@ -166,7 +166,7 @@ bool run_block(unsigned threads, const std::function<void(unsigned)>& enter_thre
       if (failure != nullptr) return false;
     }
     if (!progress) {
-      failure = "threads wait for others that never come";
+      failure = "threads wait for others that never arrive";
       return false;
     }
   }

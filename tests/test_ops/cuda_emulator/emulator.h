@@ -1,6 +1,6 @@
-// Runs the threads of a block as fibers on one CPU thread. A fiber goes on until it waits for others: at a barrier of
-// the block, or where its warp does something together. Between such points fibers run one after another, in an order
-// that can be changed: what depends on it is a race.
+// Runs the threads of a block as fibers on one CPU thread. A fiber runs until it waits for others: at a barrier of the
+// block, or where its warp does something together. Between such points fibers run one after another, in an order that
+// can be changed: a result that depends on it is a race.
 #pragma once
 
 #include <cstddef>
@@ -12,31 +12,31 @@ namespace emulator {
 constexpr int kWarpSize = 32;
 
 struct Settings {
-  size_t shared_memory_limit = 227 * 1024;  // of a block
-  unsigned seed = 0;                        // of the order of blocks and fibers; 0: ascending
+  size_t shared_memory_limit;  // of a block
+  unsigned seed;               // of the order of blocks and fibers; 0: ascending
 };
 inline Settings settings;
 
-// Runs a grid, block after block. Returns false if threads wait for ever, or do not do the same where they must.
+// Runs a grid, block after block. Returns false if threads wait forever, or do not do the same thing where they must.
 bool run(unsigned blocks, unsigned threads, size_t shared_bytes, const std::function<void(unsigned)>& enter_block,
          const std::function<void(unsigned)>& enter_thread, const std::function<void()>& kernel);
 
-// Of the running block, full of NaN at first.
+// The running block's shared memory, full of NaN at first.
 char* shared_memory();
 
 // Waits for all threads of the block that have not ended.
 void block_barrier();
 
-// What a fiber has asked to be copied, in groups. It arrives when the fiber waits for it.
+// Copies that a fiber asks for, in groups. They are done when the fiber waits for them.
 void copy_later(void* destination, const void* source, size_t bytes);
 void commit_copies();
 void wait_for_copies(int pending);
 
-// Hardware stops at an access that does not lie on a boundary of its size.
+// The hardware stops at an access that is not aligned to its size.
 void check_aligned(const void* place, size_t bytes);
 
-// Waits for all lanes of the warp. The last one to arrive calls the operation, the same for all, with what each brought
-// and where each looks for its result.
+// Waits for all lanes of the warp. The last one to arrive calls the operation, which must be the same for all, with
+// what each lane brought and where each expects its result.
 using Operation = void (*)(const void* const (&deposits)[kWarpSize], void* const (&results)[kWarpSize]);
 void warp_collective(Operation operation, const void* deposit, void* result);
 

@@ -1,4 +1,4 @@
-// bfloat16: storage alone.
+// bfloat16, only as storage.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// IEEE half precision: storage alone.
+// IEEE half precision, only as storage.
 #pragma once
 
 struct __half {

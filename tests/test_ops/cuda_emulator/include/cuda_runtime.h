@@ -1,4 +1,4 @@
-// The part of CUDA's runtime that the kernels' source uses, for a host compiler: a launch runs on the CPU at once.
+// The part of CUDA's runtime that the kernels' source uses, for a host compiler: a launch runs immediately on the CPU.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// csrc/cuda/intrinsics.cuh on a CPU. The layouts of fragments are those of the PTX ISA: "Matrix Fragments for
-// mma.m16n8k16 with floating point type", "... mma.m16n8k8", and "ldmatrix".
+// The functions of csrc/cuda/intrinsics.cuh on a CPU. The layouts of fragments are those of the PTX ISA: "Matrix
+// Fragments for mma.m16n8k16 with floating point type", "... mma.m16n8k8", and "ldmatrix".
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,8 @@ constexpr bool kHasTensorCores = false;
 constexpr bool kHasTensorCores = true;
 #endif
 
-constexpr int kLanes = emulator::kWarpSize;
+constexpr int kLanes = kWarpSize;
+static_assert(kLanes == emulator::kWarpSize, "the emulator's warps are the kernels'");
 
 inline char* dynamic_shared() { return emulator::shared_memory(); }
 
@@ -61,7 +62,7 @@ inline float float_of(uint32_t bits) {
   return value;
 }
 
-// Up to one unit in the last place off, as the hardware's may be, in a way that looks random and always is the same.
+// Adds an error of up to one unit in the last place, as the hardware may; it looks random but is always the same.
 inline float last_place_off(float result, float value) {
   const uint32_t scrambled = bits_of(value) * 2654435761u >> 8;
   const float error = static_cast<float>(scrambled) / (1 << 23) - 1;  // from -1 to 1
