@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from tests import goldens
 from tests.conftest import ROOT
 from vil_mm.conversion.files import convert_file
-from vil_mm.conversion.vil import convert_detector
+from vil_mm.conversion.vil_detector import convert_detector
 
 CONFIGS = {
     'mask_rcnn': 'mask-rcnn_vil-tiny_fpn_1x_coco',
