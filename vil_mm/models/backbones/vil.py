@@ -241,7 +241,7 @@ class ViL(BaseBackbone):
         num_stages = len(self.depths)
         absolute = settings['absolute_position'] if absolute_position is None else [absolute_position] * num_stages
         attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, SLIDING_WINDOW['type'])
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
+        drop_path_rates = [drop_path_rate * i / max(1, sum(self.depths) - 1) for i in range(sum(self.depths))]
         grid = to_2tuple(img_size)
         self.stages = ModuleList()
         for i, embed_dims in enumerate(settings['embed_dims']):
