@@ -136,6 +136,11 @@ def check_detector_training(cfg: Config, batch_size: int = 1, shape: tuple[int, 
     """Take a step on random images, with the config's optimizer; return the model."""
     from mmdet.testing import demo_mm_inputs
 
+    if 'rpn_proposal' in cfg.model.train_cfg:  # few boxes train as well as many
+        cfg.model.train_cfg.rpn_proposal.max_per_img = 16
+        stages = cfg.model.train_cfg.rcnn
+        for stage in stages if isinstance(stages, list) else [stages]:
+            stage.sampler.num = 8
     torch.manual_seed(0)
     model = revert_sync_batchnorm(build_model(cfg))
     model.init_weights()

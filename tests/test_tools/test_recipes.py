@@ -72,14 +72,16 @@ def test_layer_decay_is_that_of_mmpretrain(few_digits, tmp_path):
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    ours, theirs = (
-        {
+
+    def rates(constructor):
+        optim_wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, constructor=constructor))
+        return {
             names[id(parameter)]: (group['lr'], group['weight_decay'])
-            for group in build_optim_wrapper(model, dict(cfg.optim_wrapper, constructor=constructor)).param_groups
+            for group in optim_wrapper.optimizer.param_groups
             for parameter in group['params']
         }
-        for constructor in (cfg.optim_wrapper.constructor, 'LearningRateDecayOptimWrapperConstructor')
-    )
+
+    ours, theirs = rates(cfg.optim_wrapper.constructor), rates('LearningRateDecayOptimWrapperConstructor')
     assert ours.keys() == theirs.keys() == set(names.values())
     for name, expected in theirs.items():
         assert ours[name] == pytest.approx(expected, rel=1e-12), name
