@@ -1,15 +1,22 @@
 """Options of the test run, and what several tests start from."""
 
+import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
+#: Scripts are forked from a process that holds the libraries: to import these takes longer than most scripts' own work.
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload(['pytest', 'mmpretrain.models', 'mmdet.models', 'mmseg.models'])
 
 
 def pytest_addoption(parser):
@@ -66,18 +73,56 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
+def start_script(*words, log, env=None):
+    """Start ``python script.py``, in the repository's root; what it prints goes to a file."""
+    process = FORKS.Process(target=run_script, args=(list(map(str, words)), log, {**os.environ, **(env or {})}))
+    process.start()
+    return process
+
+
+def run_script(words, log, env):
+    """Be ``python script.py``, in a process that was just forked."""
+    # that of a process that the user starts
+    multiprocessing.set_start_method(None, force=True)
+    with open(log, 'w') as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = words
+    sys.path.insert(0, str(Path(words[0]).resolve().parent))
+    runpy.run_path(words[0], run_name='__main__')
+
+
 def run_tool(*command, check=True, env=None):
     """Run a script of the repository as a user would, in the repository's root."""
     words = [str(word) for word in command]
-    start = ['bash'] if words[0].endswith('.sh') else [sys.executable]
-    result = subprocess.run(
-        start + words,
-        cwd=ROOT,
-        env={**os.environ, 'PYTHON': sys.executable, **(env or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    if words[0].endswith('.py'):
+        with tempfile.NamedTemporaryFile('r') as log:
+            process = start_script(*words, log=log.name, env=env)
+            process.join()
+            result = subprocess.CompletedProcess(words, process.exitcode, log.read())
+    else:
+        result = subprocess.run(
+            ['bash' if words[0].endswith('.sh') else sys.executable, *words],
+            cwd=ROOT,
+            env={**os.environ, 'PYTHON': sys.executable, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     if check:
         assert result.returncode == 0, result.stdout[-4000:]
     return result
+
+
+def run_in_two_processes(*command):
+    """Run a script as tools/dist_train.sh and dist_test.sh do; the result is that of the first process."""
+    port = free_port()
+    ranks = [
+        dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port) for rank in '01'
+    ]
+    with ThreadPoolExecutor() as pool:
+        first, _ = pool.map(lambda env: run_tool(*command, '--launcher', 'pytorch', env=env), ranks)
+    return first

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.conftest import ROOT, free_port, run_tool
+from tests.conftest import ROOT, run_in_two_processes, run_tool
 from tests.scenes import DEMOS, on_scenes, write
 from tools import test, train
 from tools.visualization.show_attention import attention_weights, show_attention
@@ -93,7 +93,7 @@ def test_demo_in_the_tools(demo, scenes, tmp_path, monkeypatch):
     assert len(metrics(one)) == {'mask-rcnn': 2, 'retinanet': 1, 'upernet': 1}[demo]
     assert sorted(path.name for path in (shown / 'val').iterdir()) == [f'000{i}.png' for i in range(5)]
     options = '--work-dir', tmp_path / 'two', '--out', dumps[1]
-    two = run_tool('tools/dist_test.sh', config, checkpoint, 2, *options, env=dict(PORT=free_port())).stdout
+    two = run_in_two_processes('tools/test.py', config, checkpoint, *options).stdout
     assert metrics(two) == metrics(one)
     for first, second in zip(*map(mmengine.load, dumps), strict=True):
         assert first['img_path'] == second['img_path']

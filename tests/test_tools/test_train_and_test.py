@@ -2,15 +2,12 @@
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 
 import mmengine
 import torch
 
-from tests.conftest import ROOT, free_port, options, run_tool
+from tests.conftest import free_port, options, run_tool, start_script
 
 NANO = 'configs/vil/vil-nano_1xb64_digits.py'
 SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
@@ -20,23 +17,17 @@ def accuracy(output):
     return re.findall(r'accuracy/top1: ([\d.]+)', output)[-1]
 
 
-def test_small_trains_and_two_processes_evaluate_as_one(few_digits, tmp_path):
-    run_tool('tools/train.py', SMALL, '--work-dir', tmp_path, *options(few_digits, 4, train_cfg__max_epochs=1))
+def test_imagenet_recipe_trains_and_two_processes_evaluate_as_one(few_digits, tmp_path):
+    overrides = options(few_digits, 4, model__backbone__arch='nano', model__head__in_channels=256)
+    run_tool('tools/train.py', SMALL, '--work-dir', tmp_path, *overrides, 'train_cfg.max_epochs=1')
     checkpoint = tmp_path / 'epoch_1.pth'
     outputs = {}
     for name, command in (
         ('one', ['tools/test.py', SMALL, checkpoint]),
         ('two', ['tools/dist_test.sh', SMALL, checkpoint, 2]),
     ):
-        log = run_tool(
-            *command,
-            '--work-dir',
-            tmp_path / name,
-            '--out',
-            tmp_path / f'{name}.pkl',
-            *options(few_digits, 4),
-            env=dict(PORT=free_port()),
-        ).stdout
+        words = *command, '--work-dir', tmp_path / name, '--out', tmp_path / f'{name}.pkl', *overrides
+        log = run_tool(*words, env=dict(PORT=free_port())).stdout
         outputs[name] = accuracy(log), mmengine.load(tmp_path / f'{name}.pkl')
     assert outputs['one'][0] == outputs['two'][0]
     one, two = outputs['one'][1], outputs['two'][1]
@@ -71,15 +62,13 @@ def test_mixed_precision_on_the_cpu(few_digits, tmp_path):
 def test_killed_run_resumes_past_a_truncated_checkpoint(few_digits, tmp_path):
     command = ['tools/train.py', NANO, '--work-dir', str(tmp_path)]
     overrides = options(few_digits, 8, default_hooks__checkpoint__max_keep_ckpts=-1)
-    run = subprocess.Popen(
-        [sys.executable, *command, *overrides, 'train_cfg.max_epochs=1000'], cwd=ROOT, stdout=subprocess.DEVNULL
-    )
+    run = start_script(*command, *overrides, 'train_cfg.max_epochs=1000', log=os.devnull)
     deadline = time.monotonic() + 300
     while not (tmp_path / 'epoch_4.pth').exists():
-        assert run.poll() is None and time.monotonic() < deadline
+        assert run.is_alive() and time.monotonic() < deadline
         time.sleep(0.1)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    run.kill()
+    run.join()
 
     checkpoints = sorted(tmp_path.glob('epoch_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
     newest = int(checkpoints[-1].stem.split('_')[1])
@@ -118,7 +107,8 @@ def test_a_checkpoint_that_holds_code_is_refused(few_digits, tmp_path):
             return os.system, (f'touch {tmp_path / "ran"}',)
 
     torch.save(dict(state_dict={}, extra=Code()), tmp_path / 'code.pth')
-    result = run_tool('tools/test.py', NANO, tmp_path / 'code.pth', *options(few_digits, 8), check=False)
+    words = 'tools/test.py', NANO, tmp_path / 'code.pth', '--work-dir', tmp_path
+    result = run_tool(*words, *options(few_digits, 8), check=False)
     assert result.returncode != 0 and 'holds posix.system beside tensors' in result.stdout
     assert not (tmp_path / 'ran').exists()
 
