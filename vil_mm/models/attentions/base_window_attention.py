@@ -70,7 +70,6 @@ class BaseWindowAttention(BaseAttention):
         """Attend within the windows; see :meth:`BaseAttention.forward`."""
         self.check_tokens(x, hw_shape)
         num_global, bias, window = self.num_global_tokens, self.relative_position_bias, self.window_size
-        settings = dict(dropout_p=self.dropout_p, scale=self.scale)
         qkv = self.qkv(x)
         windows, before = self.make_windows(*(tokens[:, num_global:].unflatten(1, hw_shape) for tokens in (x, qkv)))
         counts = windows[0].shape[:3]
@@ -83,11 +82,13 @@ class BaseWindowAttention(BaseAttention):
                 for tokens, in_windows in zip(of_global, (k, v))
             )
         local_bias = None if bias is None else bias.for_local((window, window), q.dtype)
-        out = attend_in_windows(q, k, v, local_bias, **settings).unflatten(0, counts)
+        out = attend_in_windows(q, k, v, local_bias, self.dropout_p, self.scale).unflatten(0, counts)
         out = join_windows(out, before, hw_shape)
         if num_global:
             q, k, v = self.split_heads(qkv)
             global_bias = None if bias is None else bias.for_global(out.shape[1], q.dtype)
-            global_out = F.scaled_dot_product_attention(q[:, :, :num_global], k, v, global_bias, **settings)
+            global_out = F.scaled_dot_product_attention(
+                q[:, :, :num_global], k, v, global_bias, self.dropout_p, scale=self.scale
+            )
             out = torch.cat([merge_heads(global_out), out], dim=1)
         return self.proj_drop(self.proj(out))

@@ -75,7 +75,7 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         """Cut the queries and sample keys and values, see :meth:`BaseWindowAttention.make_windows`."""
         q, kv = qkv.tensor_split([self.embed_dims], dim=3)
         kv = rearrange(kv, 'n h w (p heads d) -> n (h w) heads (p d)', p=2, heads=self.num_heads)
-        sampled = sample_bilinear(kv, grid.shape[1:3], *self._sampling_points(grid))
+        sampled = sample_bilinear(kv, (grid.shape[1], grid.shape[2]), *self._sampling_points(grid))
         k, v = rearrange(sampled, 'n y x h i j (p d) -> p n y x h (i j) d', p=2).unbind(0)
         q, before = pad_to_windows(q, self.window_size, self.padding)
         return (cut_windows(q, self.window_size, self.num_heads)[0], k, v), before

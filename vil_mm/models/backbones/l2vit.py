@@ -23,6 +23,7 @@ from ..layers import (
     ConvPositionEncoding,
     DepthwiseConv,
     build_token_norm,
+    grid_of,
     pad_to_multiple,
     to_map,
     to_tokens,
@@ -63,7 +64,7 @@ class L2ViTStem(BaseEmbedding):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed images, zero-padded below and on the right to multiples of 4; see :class:`BaseEmbedding`."""
         x = self.convs(pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last))
-        return self.norm(to_tokens(x)), tuple(x.shape[2:])
+        return self.norm(to_tokens(x)), grid_of(x)
 
 
 class L2ViTDownsample(BaseEmbedding):
@@ -82,9 +83,9 @@ class L2ViTDownsample(BaseEmbedding):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right after the norm; see :class:`BaseEmbedding`."""
-        x = to_map(self.norm(to_tokens(x)), x.shape[2:])
+        x = to_map(self.norm(to_tokens(x)), grid_of(x))
         x = self.projection(pad_to_multiple(x, self.stride))
-        return to_tokens(x), tuple(x.shape[2:])
+        return to_tokens(x), grid_of(x)
 
 
 class LocalConcentration(BaseModule):
@@ -224,8 +225,8 @@ class L2ViT(BaseBackbone):
         ]
         rates = drop_path_rates(drop_path_rate, settings['depths'])
         grids = grid_sizes(img_size, [STEM_STRIDE] + [STRIDE] * (num_stages - 1))
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
         for i, embed_dims in enumerate(settings['embed_dims']):
             blocks = [
                 L2ViTBlock(

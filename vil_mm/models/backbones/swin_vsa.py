@@ -118,8 +118,8 @@ class SwinVSA(BaseBackbone):
         attn_cfgs = merge_attn_cfg([dict(type=ATTENTION)] * num_stages, attn_cfg, ATTENTION)
         rates = drop_path_rates(drop_path_rate, settings['depths'])
         grids = grid_sizes(img_size, [PATCH_SIZE] + [2] * (num_stages - 1))
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
         for i, embed_dims in enumerate(settings['embed_dims']):
             if stages:
                 embed = PatchMerging(in_channels, embed_dims, norm_cfg)

@@ -144,8 +144,8 @@ class ViL(BaseBackbone):
         attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, SLIDING_WINDOW['type'])
         rates = drop_path_rates(drop_path_rate, depths)
         grid = to_2tuple(img_size)
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
         for i, embed_dims in enumerate(settings['embed_dims']):
             patch_size, num_global_tokens = settings['patch_sizes'][i], settings['num_global_tokens'][i]
             grid = tuple(max(1, size // patch_size) for size in grid)

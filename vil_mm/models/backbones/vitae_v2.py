@@ -20,7 +20,7 @@ from ..base import (
     grid_sizes,
     merge_attn_cfg,
 )
-from ..layers import BaseEmbedding, ConvPositionEncoding, build_token_norm, pad_to_multiple, to_map, to_tokens
+from ..layers import BaseEmbedding, ConvPositionEncoding, build_token_norm, grid_of, pad_to_multiple, to_map, to_tokens
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
 
 #: Strides of the stages' reduction cells.
@@ -131,7 +131,7 @@ class ReductionCell(BaseEmbedding):
         context = self.pyramid(x)
         if self.position_encoding is not None:
             context = self.position_encoding(context)
-        hw_shape = tuple(context.shape[2:])
+        hw_shape = grid_of(context)
         tokens = self.attn(self.norm1(to_tokens(context)), hw_shape) + to_tokens(self.convs(x))
         return self.ffn(self.norm2(tokens), identity=tokens), hw_shape
 
@@ -162,6 +162,7 @@ class NormalCell(AttentionBlock):
     ) -> None:
         super().__init__(attn, embed_dims=embed_dims, **kwargs)
         self.position_encoding = ConvPositionEncoding(embed_dims, POSITION_KERNEL_SIZE) if position_encoding else None
+        self.groups = groups
         self.convs = parallel_convs([embed_dims, MLP_RATIO * embed_dims, embed_dims, embed_dims], [1, 1, 1], groups)
 
     def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -170,7 +171,7 @@ class NormalCell(AttentionBlock):
         context = x if self.position_encoding is None else to_tokens(self.position_encoding(featmap))
         attended = self.attend(context, hw_shape)
         # With channels first, grouped convolutions are faster forward but slower backward.
-        channels_first = self.convs[0].groups > 1 and not self.training
+        channels_first = self.groups > 1 and not self.training
         parallel = self.convs(featmap.contiguous() if channels_first else featmap)
         return x + attended + self.drop_path(to_tokens(parallel))
 
@@ -260,8 +261,8 @@ class ViTAEv2(BaseBackbone):
         reduction_attn_cfgs = merge_attn_cfg(settings['reduction_attn_cfgs'], attn_cfg, own_type)
         rates = drop_path_rates(drop_path_rate, depths, starts=[0, *depths[:-1]])
         grids = grid_sizes(img_size, STRIDES)
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
         for i, embed_dims in enumerate(settings['embed_dims']):
             branch_dims, dilations = settings['branch_dims'][i], settings['dilations'][i]
             reduction_attn = build_attention(
