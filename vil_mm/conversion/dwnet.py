@@ -23,7 +23,7 @@ BLOCK_NAMES = {
     'attn2conv.bn': 'mixer.bn2',
     'attn2conv.conv2': 'mixer.conv2',
     'attn2conv.bn2': 'mixer.bn3',
-    'bn': 'norm2',
+    'bn': 'bn',
     'mlp.fc1': 'ffn.layers.0.0',
     'mlp.fc2': 'ffn.layers.1',
 }

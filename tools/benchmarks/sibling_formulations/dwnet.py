@@ -41,7 +41,7 @@ def mix_tokens(self: DWNetBlock, x: Tensor, hw_shape: tuple[int, int]) -> Tensor
 
 def perceive(self: DWNetBlock, x: Tensor) -> Tensor:
     """Norm a map in ``(N, C, L, 1)``, with copies before and after."""
-    normed = self.norm2(x.mT[..., None].contiguous())[..., 0].mT.contiguous()
+    normed = self.bn(x.mT[..., None].contiguous())[..., 0].mT.contiguous()
     return self.ffn(normed, identity=x)
 
 

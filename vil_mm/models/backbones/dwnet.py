@@ -61,6 +61,8 @@ class DWNetBlock(BaseBlock):
         **kwargs: Arguments of :class:`BaseBlock`.
     """
 
+    ffn_norm = 'bn'  # the published recipes decay batch norms, which they tell from other norms by name
+
     def __init__(self, mixer: nn.Module, pad_size_divisor: int | None, **kwargs) -> None:
         super().__init__(**kwargs)
         self.pad_size_divisor = pad_size_divisor

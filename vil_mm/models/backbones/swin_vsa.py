@@ -82,7 +82,7 @@ class SwinVSA(BaseBackbone):
         'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
         'large': dict(embed_dims=[192, 384, 768, 1536], depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48]),
     }
-    entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.norm1.weight')
+    entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.position_encoding.proj.weight')
     published_entry = 'layers.0.blocks.0.attn.'
     converter = 'tools/model_converters/swin2mm.py'
 
