@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def small_shape(shape: Shape) -> Shape:
-    """Shrink a shape to a map with both chunks that are cut off and one that has all its neighbours."""
+    """Shrink a shape to a map with both chunks that are cut off and one that has all its neighbors."""
     return replace(shape, batch=2, height=2 * shape.window_size + 1, width=3 * shape.window_size + 2)
 
 
