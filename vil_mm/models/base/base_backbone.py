@@ -73,7 +73,7 @@ class BaseBackbone(BaseModule):
         ValueError: If an argument is out of its range.
     """
 
-    #: Tensors that every checkpoint of the family holds; no other family's checkpoint holds all of them.
+    #: Names of tensors that every checkpoint of the family holds, but no checkpoint of another family holds together.
     entries: tuple[str, ...]
     #: How names in the family's published files begin, and the tool that converts them; None: there are no such files.
     published_entry: str | None = None
