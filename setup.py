@@ -1,8 +1,8 @@
 """Build the extension, and put configs, tools and the model index where OpenMMLab's ``mim`` looks for them.
 
-The CPU code of the extension is built wherever PyTorch and a C++ compiler are found, the CUDA code where nvcc and a
-CUDA build of PyTorch are found too, or as ``VIL_MM_BUILD_CUDA=0|1`` says. Without them the package installs all the
-same, and its reference implementation serves.
+The CPU code of the extension is built if PyTorch and a C++ compiler are found, the CUDA code if nvcc and a
+CUDA build of PyTorch are found too, or as ``VIL_MM_BUILD_CUDA=0|1`` says. Without them, the package still installs
+and uses its reference implementation.
 """
 
 import os
@@ -47,17 +47,17 @@ def find_cuda() -> bool:
     choice = os.environ.get('VIL_MM_BUILD_CUDA', '')
     if choice not in ('', '0', '1'):
         sys.exit(f'VIL_MM_BUILD_CUDA={choice!r} must be 0, 1 or not set')
-    # nvcc on the PATH may be a wrapper, with no headers beside it
+    # nvcc on the PATH may be a wrapper without headers beside it
     homes = [home for home in (cpp_extension.CUDA_HOME, '/usr/local/cuda') if home]
     found = [home for home in homes if Path(home, 'include/cuda_runtime.h').exists()]
     if choice == '1' and not (found and torch.version.cuda):
         have = f'PyTorch {torch.__version__} and toolkits in {homes}'
-        sys.exit(f'VIL_MM_BUILD_CUDA=1 needs a CUDA build of PyTorch and a CUDA toolkit (CUDA_HOME), here are {have}')
+        sys.exit(f'VIL_MM_BUILD_CUDA=1 needs a CUDA build of PyTorch and a CUDA toolkit (CUDA_HOME), but found {have}')
     if choice == '0' or not found or torch.version.cuda is None:
         return False
     cpp_extension.CUDA_HOME = found[0]
     if not torch.cuda.is_available():
-        # with no GPU to ask: all that the toolkit knows, and PTX for what comes after
+        # without a GPU: all architectures that the toolkit knows, and PTX for later ones
         newest = int(torch.version.cuda.split('.')[0]) >= 13
         architectures = '7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX' if newest else '7.0;7.5;8.0;8.6;8.9;9.0+PTX'
         os.environ.setdefault('TORCH_CUDA_ARCH_LIST', architectures)
@@ -77,7 +77,7 @@ def extension():
 
 
 class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
-    """Build the extension; if that fails, go on without, unless it was asked for by name (in place, or with CUDA)."""
+    """Build the extension; if that fails, go on without it, unless it was requested (in place, or with CUDA)."""
 
     def run(self) -> None:
         try:
@@ -86,11 +86,11 @@ class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
             if (self.inplace and not self.editable_mode) or os.environ.get('VIL_MM_BUILD_CUDA') == '1':
                 raise
             warnings.warn(
-                f'vil_mm._C was not built, the reference implementation will serve: {error}. '
-                'VIL_MM_BUILD_CUDA=0 builds its CPU code alone.',
+                f'vil_mm._C was not built, so the reference implementation is used: {error}. '
+                'VIL_MM_BUILD_CUDA=0 builds only its CPU code.',
                 stacklevel=1,
             )
-            # none is to be looked for; the distribution's own list stays, since it decides where files go
+            # no extension is expected anymore; the distribution's own list stays, because it decides where files go
             self.extensions = []
 
 

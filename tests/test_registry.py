@@ -1,5 +1,7 @@
 """Drop-in use, without a word about vil_mm but the type; and missing libraries."""
 
+import textwrap
+
 import pytest
 
 from tests.conftest import run_tool
@@ -13,91 +15,80 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 import {library}
+{imports}
 configs = Path({library}.__file__).parent / '.mim' / 'configs' / '_base_' / 'models'
-cfg = Config.fromfile(configs / '{config}')
-cfg.model.backbone = {backbone}
-{changes}
 init_default_scope('{library}')
-model = MODELS.build(dict(cfg.model, type='{library}.' + cfg.model.type))
-model.init_weights()
-for size in [(157, 211), (20, 24)]:
-    image = torch.randint(0, 255, (3, *size), dtype=torch.uint8)
-    {sample}
-    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
-    data = model.data_preprocessor(dict(inputs=[image] * 2, data_samples=[sample] * 2), training=True)
-    loss, log = model.parse_losses(model(**data, mode='loss'))
-    loss.backward()
-    optimizer.step()
-    assert loss.isfinite(), log
-    without = [n for n, p in model.backbone.named_parameters() if p.grad is None]
-    assert without == [], without
-    predictions = model.eval().predict(data['inputs'], data['data_samples'])
-    assert len(predictions) == 2
-    model.train()
+for name in {configs}:
+    cfg = Config.fromfile(configs / name)
+    cfg.model.backbone = {backbone}
+    {changes}
+    model = MODELS.build(dict(cfg.model, type='{library}.' + cfg.model.type))
+    model.init_weights()
+    for size in [(157, 211), (20, 24)]:
+        image = torch.randint(0, 255, (3, *size), dtype=torch.uint8)
+        {sample}
+        optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+        data = model.data_preprocessor(dict(inputs=[image] * 2, data_samples=[sample] * 2), training=True)
+        loss, log = model.parse_losses(model(**data, mode='loss'))
+        loss.backward()
+        optimizer.step()
+        assert loss.isfinite(), log
+        without = [n for n, p in model.backbone.named_parameters() if p.grad is None]
+        assert without == [], without
+        predictions = model.eval().predict(data['inputs'], data['data_samples'])
+        assert len(predictions) == 2
+        model.train()
 """
 
-DETECTION_SAMPLE = """
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData
-    import numpy as np
-    sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)))
-    masks = BitmapMasks(np.ones((1, *size), dtype=np.uint8), *size)
-    sample.gt_instances = InstanceData(bboxes=torch.tensor([[2.0, 3, 18, 17]]), labels=torch.tensor([1]), masks=masks)
-"""
-
-# no padding to a multiple of 32, so that the backbone sees the odd sizes
-DETECTION_CHANGES = """
+DETECTION = dict(
+    library='mmdet',
+    configs=['mask-rcnn_r50_fpn.py', 'retinanet_r50_fpn.py'],
+    imports="""
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+""",
+    sample="""
+sample = DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)))
+masks = BitmapMasks(np.ones((1, *size), dtype=np.uint8), *size)
+sample.gt_instances = InstanceData(bboxes=torch.tensor([[2.0, 3, 18, 17]]), labels=torch.tensor([1]), masks=masks)
+""",
+    # no padding to a multiple of 32, so that the backbone sees the odd sizes
+    changes="""
 cfg.model.neck.in_channels = [48, 96, 192, 384]
 cfg.model.data_preprocessor.pad_size_divisor = 1
-"""
-
-SEGMENTATION_SAMPLE = """
-    from mmseg.structures import SegDataSample
-    from mmengine.structures import PixelData
-    sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
-    sample.gt_sem_seg = PixelData(data=torch.randint(0, 19, (1, *size)))
-"""
-
-
-SEGMENTATION_CHANGES = """
-cfg.model.pretrained = None
-cfg.model.decode_head.in_channels = [48, 96, 192, 384]
-cfg.model.auxiliary_head.in_channels = 192
-cfg.model.data_preprocessor.size_divisor = 1
-cfg.model.decode_head.norm_cfg = cfg.model.auxiliary_head.norm_cfg = dict(type='BN')
-"""
-
-
-@pytest.mark.parametrize(
-    'library, config, sample, changes',
-    [
-        (
-            'mmdet',
-            'mask-rcnn_r50_fpn.py',
-            DETECTION_SAMPLE,
-            DETECTION_CHANGES,
-        ),
-        (
-            'mmdet',
-            'retinanet_r50_fpn.py',
-            DETECTION_SAMPLE,
-            DETECTION_CHANGES,
-        ),
-        (
-            'mmseg',
-            'upernet_r50.py',
-            SEGMENTATION_SAMPLE,
-            SEGMENTATION_CHANGES,
-        ),
-    ],
-    ids=['mask-rcnn', 'retinanet', 'upernet'],
+""",
 )
-def test_drops_into_stock_configs(library, config, sample, changes):
-    program = TRAIN_STEP.format(
-        library=library, config=config, backbone=BACKBONE, sample=sample.strip(), changes=changes
-    )
-    run_tool('-c', program)
+SEGMENTATION = dict(
+    library='mmseg',
+    configs=['upernet_r50.py'],
+    imports="""
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+""",
+    sample="""
+sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
+sample.gt_sem_seg = PixelData(data=torch.randint(0, 19, (1, *size)))
+""",
+    changes="""
+cfg.model.pretrained = None
+cfg.model.decode_head.update(in_channels=[48, 96, 192, 384], channels=64, norm_cfg=dict(type='BN'))
+cfg.model.auxiliary_head.update(in_channels=192, channels=32, norm_cfg=dict(type='BN'))
+cfg.model.data_preprocessor.size_divisor = 1
+""",
+)
+
+
+@pytest.mark.parametrize('task', [DETECTION, SEGMENTATION], ids=['detection', 'segmentation'])
+def test_drops_into_stock_configs(task):
+    task = dict(task, changes=indent(task['changes'], 4), sample=indent(task['sample'], 8))
+    run_tool('-c', TRAIN_STEP.format(backbone=BACKBONE, **task))
+
+
+def indent(lines, columns):
+    """Indent all lines but the first, for a place in a program."""
+    return textwrap.indent(lines.strip(), ' ' * columns).strip()
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 #
 #   bash tools/check_gpu.sh FOLDER [STEP ...]
 #
-# Steps, all by default and in this order: build test sanitize benchmark. Logs and results go to FOLDER. Where all tests
-# pass, vil_mm/ops/cuda_tested.json is written, which switches the kernels on and records on which GPU and commit they
-# passed; commit it with the results. COMMIT names the commit where there is no git.
+# Steps, all by default and in this order: build test sanitize benchmark. Logs and results go to FOLDER. If all tests
+# pass, vil_mm/ops/cuda_tested.json is written, which enables the kernels and records on which GPU and commit they
+# passed; commit it with the results. COMMIT names the commit if there is no git.
 set -euo pipefail
 
 [ $# -ge 1 ] || {
@@ -24,7 +24,7 @@ build() {
 }
 
 test() {
-    # else all would be skipped, and pass
+    # otherwise all tests would be skipped, and pass
     "$python" -c "
 import torch
 from vil_mm.ops import BACKENDS
@@ -44,7 +44,7 @@ PYTHON
 sanitize() {
     local tool
     for tool in memcheck racecheck initcheck; do
-        # PyTorch's own kernels are not what is checked here, and its pools of memory would hide what is
+        # PyTorch's own kernels are not checked, and its memory pools would hide errors of ours
         PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 3 --kernel-name-exclude kernel_substring=at:: \
             "$python" -c "from tests.test_ops.cases import *; torch.manual_seed(0); check_rows(fixed_rows()[::31], 'cuda')" \
             2>&1 | tee "$folder/$tool.log" | tail -n 5

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate in several processes, one per GPU; on a machine without GPUs over gloo.
+# Evaluate in several processes, one per GPU; without GPUs, they communicate over gloo.
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [OPTIONS]
 # Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT; PYTHON (the interpreter).
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train in several processes, one per GPU; on a machine without GPUs over gloo.
+# Train in several processes, one per GPU; without GPUs, they communicate over gloo.
 # Usage: tools/dist_train.sh CONFIG PROCESSES [OPTIONS]
 # Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT; PYTHON (the interpreter).
 set -euo pipefail

@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/setup_env.sh
 source tools/setup_env.sh
-# A process a core, each with one thread: most tests are too small for two.
+# One process per core, each with one thread, because most tests are too small for two.
 export OMP_NUM_THREADS=1
 exec "$VENV_PYTHON" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"

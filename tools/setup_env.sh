@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by tools/quickstart.sh and tools/run_tests.sh, not run by itself.
-# Makes .venv with all that the repository's own commands need, builds the extension
+# Makes .venv with everything that the repository's own commands need, builds the extension
 # in place, and leaves the interpreter's path in VENV_PYTHON. Needs Python >= 3.10 with its headers and venv
 # or pip, and a C++ compiler (mmcv's ops are built from source). PYTHON names
-# another interpreter than python3.
+# an interpreter other than python3.
 
 UV_VERSION=0.13.8
 NINJA_VERSION=1.13.2
@@ -13,11 +13,11 @@ fail() {
     exit 1
 }
 
-# Runs a command with its output in a log, and says every 30 seconds that it is alive.
+# Runs a command with its output in a log, and reports every 30 seconds that it is still running.
 run_with_heartbeat() {
     local what=$1 log=$2 start=$SECONDS next=30 status=0 pid
     shift 2
-    set -m # a process group of its own, which an interrupt can end whole
+    set -m # a process group of its own, so that an interrupt ends all of it
     "$@" >"$log" 2>&1 &
     pid=$!
     set +m
@@ -35,7 +35,7 @@ run_with_heartbeat() {
     return "$status"
 }
 
-# Installs uv, of the version that this file is written for, and ninja, which compiles on all cores.
+# Installs uv, in the version that this file is written for, and ninja, which compiles on all cores.
 install_uv() {
     local private=$PWD/.cache/uv-$UV_VERSION packages=("uv==$UV_VERSION" "ninja==$NINJA_VERSION")
     [ -x "$private/bin/uv" ] && [ -x "$private/bin/ninja" ] && return
@@ -58,20 +58,20 @@ command -v c++ >/dev/null || command -v g++ >/dev/null || fail 'a C++ compiler i
 
 unset VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_PROJECT_ENVIRONMENT=.venv
-# mmcv's ops are built for the CPU, also where a GPU is seen: nvcc may be missing or of another version than torch's.
+# mmcv's ops are built for the CPU even if there is a GPU, because nvcc may be missing or not match torch's CUDA version.
 sync=(env -u VIL_MM_BUILD_CUDA CUDA_VISIBLE_DEVICES= "$PWD/.cache/uv-$UV_VERSION/bin/uv" sync --all-extras --python "$PYTHON")
 mkdir -p .cache
 install_uv
 echo 'Setting up .venv. The first time, mmcv builds its ops, for about 13 minutes on 2 cores; later it is cached.'
-# First from the cache alone: some indexes make uv build again what it has built before.
-if ! run_with_heartbeat 'set-up from the cache' .cache/setup.log "${sync[@]}" --offline &&
-    ! run_with_heartbeat 'set-up (the long part is the build of mmcv)' .cache/setup.log "${sync[@]}"; then
+# First try only the cache: with some indexes, uv rebuilds what it has built before.
+if ! run_with_heartbeat 'setup from the cache' .cache/setup.log "${sync[@]}" --offline &&
+    ! run_with_heartbeat 'setup (the long part is the build of mmcv)' .cache/setup.log "${sync[@]}"; then
     tail -n 40 .cache/setup.log >&2
-    fail 'the set-up failed; the whole log is .cache/setup.log'
+    fail 'the setup failed; the whole log is .cache/setup.log'
 fi
 VENV_PYTHON=$PWD/.venv/bin/python
 
-# CUDA code is compiled where nvcc is; without a GPU to ask, for one architecture, so that it does not take long.
+# CUDA code is compiled if nvcc is installed; if there is no GPU, for one architecture only, which takes less time.
 build=(env "PATH=$PWD/.cache/uv-$UV_VERSION/bin:$PATH")
 nvidia-smi >/dev/null 2>&1 || build+=("TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-9.0}")
 if ! run_with_heartbeat 'build of the extension' .cache/build.log "${build[@]}" "$VENV_PYTHON" setup.py build_ext --inplace; then

@@ -13,7 +13,7 @@ LIBRARIES = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmsegmentation')
 
 
 def describe_backends() -> str:
-    """List the backends, and for those that do not serve, why."""
+    """List the backends, and why any are unavailable."""
     lines = []
     for name, backend in BACKENDS.items():
         if backend.unavailable:

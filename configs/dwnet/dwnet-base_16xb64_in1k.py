@@ -1,5 +1,5 @@
 # The publication states two recipes: total batch 1024, learning rate 1e-3 and no mixed precision in its text, which
-# this is; 2048, 2e-3 and mixed precision in its script.
+# this config follows; 2048, 2e-3 and mixed precision in its script.
 _base_ = [
     '../_base_/models/dwnet_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug_224.py',

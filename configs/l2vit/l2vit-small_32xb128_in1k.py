@@ -1,4 +1,4 @@
-# The published recipe, but for the drop path rate, which was not published for this size: 0.2 is our choice.
+# The published recipe, except for the drop path rate, which was not published for this size: 0.2 is our choice.
 _base_ = [
     '../_base_/models/l2vit_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug_224.py',

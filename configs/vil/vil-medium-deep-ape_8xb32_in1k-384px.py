@@ -15,6 +15,6 @@ model = dict(
     ),
     train_cfg=None,
 )
-# of the published files; a head of other classes than its first 1000 has to be left out
+# For published files. Remove the hook if the first 1000 classes of the head are not those of ImageNet-1K.
 custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
 load_from = 'checkpoints/vil-medium-deep-ape_in21k.pth'

@@ -1,4 +1,4 @@
-# The random shift, on for 0.75 of the training: how the name of the released file says that it was trained.
+# The random shift, on for 0.75 of the training, according to the name of the released file.
 _base_ = './vil-medium-deep_8xb128_in1k.py'
 
 model = dict(backbone=dict(attn_cfg=dict(neighbors='random')))

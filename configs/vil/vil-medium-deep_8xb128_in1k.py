@@ -1,5 +1,5 @@
 # The recipe of this size was never published: it is that of ViL-Small, with the
-# learning rate that the name of the released file tells.
+# learning rate in the name of the released file.
 _base_ = [
     '../_base_/models/vil_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug_224.py',

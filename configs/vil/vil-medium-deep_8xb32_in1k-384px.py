@@ -16,6 +16,6 @@ model = dict(
     train_cfg=None,
 )
 optim_wrapper = dict(optimizer=dict(lr=0.001, weight_decay=1e-7))
-# of the published files; a head of other classes than its first 1000 has to be left out
+# For published files. Remove the hook if the first 1000 classes of the head are not those of ImageNet-1K.
 custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
 load_from = 'checkpoints/vil-medium-deep_in21k.pth'

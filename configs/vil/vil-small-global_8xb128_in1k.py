@@ -1,4 +1,4 @@
-# Global memory in all stages: tokens attend to global tokens alone.
+# Global memory in all stages: tokens attend only to global tokens.
 _base_ = './vil-small-ape_8xb128_in1k.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# A learning rate that decays from the head down to the first patch embedding, for weights that are trained already. Set
+# A learning rate that decays from the head down to the first patch embedding, for pretrained weights. Set
 # epochs, data and load_from for yours.
 _base_ = './vil-small_8xb128_in1k.py'
 

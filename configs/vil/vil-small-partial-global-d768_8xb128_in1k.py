@@ -1,5 +1,5 @@
 # Global memory in the first two stages, full attention in the others.
-# The last stage is 768 wide, as the published parameters have it and the published arch string has not.
+# The last stage is 768 wide, as in the published parameters; in the published arch string it is not.
 _base_ = './vil-small-ape_8xb128_in1k.py'
 
 model = dict(

@@ -1,5 +1,5 @@
 # Global memory in the first two stages, full attention in the others.
-# By the published arch string, whose last stage is 384 wide; the published parameters have it 768 wide.
+# The last stage is 384 wide, as in the published arch string; in the published parameters it is 768 wide.
 _base_ = './vil-small-ape_8xb128_in1k.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# The images in zip files.
+# Reads the images from zip files.
 _base_ = [
     '../_base_/models/vil_cls.py',
     '../_base_/datasets/imagenet_zip_bs128_randaug_224.py',

@@ -1,4 +1,4 @@
-# The random shift, on for 0.875 of the training: how the name of the released file says that it was trained.
+# The random shift, on for 0.875 of the training, according to the name of the released file.
 _base_ = './vil-swin-small_8xb128_in1k.py'
 
 model = dict(backbone=dict(attn_cfg=dict(neighbors='random')))

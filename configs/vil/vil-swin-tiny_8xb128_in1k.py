@@ -1,4 +1,4 @@
-# Neither architecture nor recipe were published: depths and widths follow from the published
+# Neither architecture nor recipe was published: depths and widths are derived from the published
 # parameters and FLOPs, the heads are those of Swin-Tiny, the recipe is that of ViL-Small.
 _base_ = [
     '../_base_/models/vil_cls.py',

@@ -1,5 +1,5 @@
-# Fine-tuning of what was pre-trained on ImageNet-22K, with L2ViT's recipe of that. The file's head is of other classes:
-# loading leaves it out, and says so.
+# Fine-tuning of the model pre-trained on ImageNet-22K, with L2ViT's recipe. The file's head has other classes, so
+# loading skips it, with a warning.
 _base_ = [
     '../_base_/models/vitae_v2_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug-two-interpolations_224.py',

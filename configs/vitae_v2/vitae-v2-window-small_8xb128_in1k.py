@@ -1,4 +1,4 @@
-# Of the model that starts detectors, with the recipe of the small models.
+# ViTAEv2*, from which detectors start. Its recipe was not published: it is that of the small models.
 _base_ = [
     '../_base_/models/vitae_v2_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug-two-interpolations_224.py',

@@ -60,6 +60,7 @@ struct BackwardLayout {
 
   T *first_rows, *second_rows;
   TilePair<T, kWidth> columns;
+  TileNotes notes;  // of columns
   float* table;
 
   template <typename Memory>
@@ -67,6 +68,7 @@ struct BackwardLayout {
       : first_rows(take_tile<kWidth, T>(memory, shape.rows())),
         second_rows(take_tile<kWidth, T>(memory, shape.rows())),
         columns(TilePair<T, kWidth>::take(memory, shape.stages * kColumns)),
+        notes(TileNotes::take(memory, shape.stages * kColumns)),
         table(take_table(memory, bias_table)) {}
 };
 
@@ -84,17 +86,17 @@ VIL_MM_DEVICE float score_offset(const BackwardArguments<T>& arguments, int64_t 
 
 // Starts to load a tile of queries and one of their outputs' gradients, with what their scores need.
 template <bool kExactly, typename T, int kWidth, typename PlaceOf>
-VIL_MM_DEVICE void load_queries(const TilePair<T, kWidth>& tiles, int count, const HeadTokens<const T>& queries,
-                                const HeadTokens<const T>& output_gradients, const BackwardArguments<T>& arguments,
-                                int64_t first_query, PlaceOf place_of) {
+VIL_MM_DEVICE void load_queries(const TilePair<T, kWidth>& tiles, const TileNotes& notes, int count,
+                                const HeadTokens<const T>& queries, const HeadTokens<const T>& output_gradients,
+                                const BackwardArguments<T>& arguments, int64_t first_query, PlaceOf place_of) {
   const Source<T> sources[] = {{queries, tiles.first}, {output_gradients, tiles.second}};
   load_tiles<kWidth>(sources, count, arguments.pass.inputs.problem.head_width, arguments.aligned, place_of,
                      [&](int index, const Place& place) {
-                       tiles.notes.term[index] = place.term;
-                       tiles.notes.offset[index] = score_offset(arguments, first_query, place.token);
-                       tiles.notes.delta[index] = place.token < 0 ? 0.f : arguments.delta[first_query + place.token];
+                       notes.term[index] = place.term;
+                       notes.offset[index] = score_offset(arguments, first_query, place.token);
+                       notes.delta[index] = place.token < 0 ? 0.f : arguments.delta[first_query + place.token];
                        if constexpr (kExactly) {
-                         tiles.notes.correction[index] =
+                         notes.correction[index] =
                              place.token < 0 ? 0.f : arguments.correction[first_query + place.token];
                        }
                      });

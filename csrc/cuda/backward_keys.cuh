@@ -49,7 +49,8 @@ VIL_MM_DEVICE void sum_key_gradients(const BackwardArguments<T>& arguments, int6
   const HeadTokens<const T> grad_out = of_head(pass.grad_out, batch, head);
   const int64_t first = first_query(problem, batch, head);
   const auto load = [&](int tile, int stage) {
-    load_queries<kExact<T, kArithmetic>>(shared.columns.at(stage * kColumns), kColumns, q, grad_out, arguments, first,
+    load_queries<kExact<T, kArithmetic>>(shared.columns.at(stage * kColumns), shared.notes.at(stage * kColumns),
+                                         kColumns, q, grad_out, arguments, first,
                                          [&](int column) { return columns.place(tile * kColumns + column); });
   };
 
@@ -76,7 +77,7 @@ VIL_MM_DEVICE void sum_key_gradients(const BackwardArguments<T>& arguments, int6
       key_rows.set(shared.first_rows + first_row * kStride);
       value_rows.set(shared.second_rows + first_row * kStride);
     }
-    const TileNotes notes = shared.columns.notes.at(stage * kColumns);
+    const TileNotes notes = shared.notes.at(stage * kColumns);
     float weights[kFragments][4], gradients[kFragments][4];
     Product::scores(weights, key_rows, shared.columns.first + stage * kColumns * kStride);
     to_scores<Rows::kKeys>(weights, scale, rows, notes, table);

@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
                                    {of_head(pass.grad_out, block.batch, block.head), shared.second_rows}};
   load_tiles<kWidth>(row_sources, shape.rows(), problem.head_width, arguments.aligned, query_at);
   const Keys neighborhood(problem, block.chunk, global_bias_of_head(inputs, block.head), kScoreUnit<T>);
-  const KeyLoader<T, kWidth, kColumns> load(neighborhood, shared.columns, inputs, block, arguments.aligned);
+  const KeyLoader<T, kWidth, kColumns> load(neighborhood, shared.columns, shared.notes, inputs, block,
+                                            arguments.aligned);
 
   const int first_row = warp_index() * kWarpRows;
   const int64_t first = first_query(problem, block.batch, block.head);
@@ -48,6 +49,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 
   typename Product::template Rows<kRowsInRegisters<kWidth>> query_rows, gradient_rows;
   const float scale = static_cast<float>(problem.scale);
+  const int tiles = load.num_tiles();
   float weights[kFragments][4], gradients[kFragments][4];
   const auto compute_weights = [&](int tile, int stage) {
     if (tile == 0) {
@@ -55,8 +57,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
       gradient_rows.set(shared.second_rows + first_row * kStride);
     }
     Product::scores(weights, query_rows, shared.columns.first + stage * kColumns * kStride);
-    to_scores<Rows::kQueries>(weights, scale * kScoreUnit<T>, rows, shared.columns.notes.at(stage * kColumns), table);
-    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, shared.columns.notes.at(stage * kColumns));
+    to_scores<Rows::kQueries>(weights, scale * kScoreUnit<T>, rows, shared.notes.at(stage * kColumns), table);
+    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, shared.notes.at(stage * kColumns));
     Product::scores(gradients, gradient_rows, shared.columns.second + stage * kColumns * kStride);
   };
 
@@ -65,7 +67,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     // The logarithm of the softmax's sum is rounded, and a delta computed from the output does not cancel the
     // gradients' errors as their own mean does. So both are recomputed.
     float weight_sums[2] = {0, 0};
-    for_each_tile(load.num_tiles(), shape.stages, load, [&](int tile, int stage) {
+    for_each_tile(tiles, shape.stages, load, [&](int tile, int stage) {
       if (idle) return;
       compute_weights(tile, stage);
       float tile_weight[2] = {0, 0}, tile_delta[2] = {0, 0};  // summed separately: long sums lose digits
@@ -100,7 +102,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 
   float sums[kWidth / kFragmentColumns][4];
   clear(sums);
-  for_each_tile(load.num_tiles(), shape.stages, load, [&](int tile, int stage) {
+  for_each_tile(tiles, shape.stages, load, [&](int tile, int stage) {
     if (idle) return;
     compute_weights(tile, stage);
 #pragma unroll

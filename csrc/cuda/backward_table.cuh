@@ -23,12 +23,15 @@ struct TableLayout {
 
   TilePair<T, kWidth> queries;  // and gradients of their outputs
   TilePair<T, kWidth> keys;     // and values
+  TileNotes query_notes, key_notes;
   float* table;
 
   template <typename Memory>
   VIL_MM_HOST_DEVICE TableLayout(Memory& memory, const BlockShape& shape, const Table& bias_table)
       : queries(TilePair<T, kWidth>::take(memory, shape.stages * shape.rows())),
         keys(TilePair<T, kWidth>::take(memory, shape.stages * kColumns)),
+        query_notes(TileNotes::take(memory, shape.stages * shape.rows())),
+        key_notes(TileNotes::take(memory, shape.stages * kColumns)),
         table(take_table(memory, bias_table)) {}
 };
 
@@ -66,11 +69,11 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     const int64_t batch = (begin + tile) / chunks;
     const Chunk chunk = chunk_at(problem, static_cast<int>((begin + tile) % chunks));
     load_queries<kExact<T, kArithmetic>>(
-        shared.queries.at(stage * shape.rows()), shape.rows(), of_head(inputs.q, batch, head),
-        of_head(pass.grad_out, batch, head), common, first_query(problem, batch, head),
+        shared.queries.at(stage * shape.rows()), shared.query_notes.at(stage * shape.rows()), shape.rows(),
+        of_head(inputs.q, batch, head), of_head(pass.grad_out, batch, head), common, first_query(problem, batch, head),
         [&](int row) { return chunk_query(problem, chunk, row_tile * shape.rows() + row); });
-    load_keys(shared.keys.at(stage * kColumns), kColumns, of_head(inputs.k, batch, head),
-              of_head(inputs.v, batch, head), problem.head_width, common.aligned,
+    load_keys(shared.keys.at(stage * kColumns), shared.key_notes.at(stage * kColumns), kColumns,
+              of_head(inputs.k, batch, head), of_head(inputs.v, batch, head), problem.head_width, common.aligned,
               [&](int column) { return neighborhood.place(column_tile * kColumns + column, chunk); });
   };
 
@@ -81,7 +84,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
   clear(sums);
   for_each_tile(static_cast<int>(end - begin), shape.stages, load, [&](int, int stage) {
     if (idle) return;
-    const TileNotes noted = shared.queries.notes.at(stage * shape.rows() + first_row + lane_row());
+    const TileNotes noted = shared.query_notes.at(stage * shape.rows() + first_row + lane_row());
     const LaneRows rows = {{noted.term[0], noted.term[8]}, {}, {noted.offset[0], noted.offset[8]}};
     const float delta[2] = {noted.delta[0], noted.delta[8]};
     const int row_place = (stage * shape.rows() + first_row) * kStride;
@@ -90,8 +93,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     gradient_rows.set(shared.queries.second + row_place);
     float weights[kFragments][4], gradients[kFragments][4];
     Product::scores(weights, query_rows, shared.keys.first + stage * kColumns * kStride);
-    to_scores<Rows::kQueries>(weights, scale, rows, shared.keys.notes.at(stage * kColumns), table);
-    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, shared.keys.notes.at(stage * kColumns));
+    to_scores<Rows::kQueries>(weights, scale, rows, shared.key_notes.at(stage * kColumns), table);
+    to_weights<kExact<T, kArithmetic>, T, Rows::kQueries>(weights, rows, shared.key_notes.at(stage * kColumns));
     Product::scores(gradients, gradient_rows, shared.keys.second + stage * kColumns * kStride);
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {

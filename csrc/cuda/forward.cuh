@@ -23,12 +23,14 @@ struct ForwardLayout {
 
   T* queries;
   TilePair<T, kWidth> keys;  // and values
+  TileNotes notes;           // of keys
   float* table;
 
   template <typename Memory>
   VIL_MM_HOST_DEVICE ForwardLayout(Memory& memory, const BlockShape& shape, const Table& bias_table)
       : queries(take_tile<kWidth, T>(memory, shape.rows())),
         keys(TilePair<T, kWidth>::take(memory, shape.stages * kColumns)),
+        notes(TileNotes::take(memory, shape.stages * kColumns)),
         table(take_table(memory, bias_table)) {}
 };
 
@@ -52,7 +54,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
   const Source<T> query_source[] = {{of_head(inputs.q, block.batch, block.head), shared.queries}};
   load_tiles<kWidth>(query_source, shape.rows(), problem.head_width, arguments.aligned, query_at);
   const Keys neighborhood(problem, block.chunk, global_bias_of_head(inputs, block.head), kScoreUnit<T>);
-  const KeyLoader<T, kWidth, kColumns> load(neighborhood, shared.keys, inputs, block, arguments.aligned);
+  const KeyLoader<T, kWidth, kColumns> load(neighborhood, shared.keys, shared.notes, inputs, block, arguments.aligned);
 
   // The two rows of this lane.
   const int first_row = warp_index() * kWarpRows;
@@ -69,7 +71,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
     if (tile == 0) query_rows.set(shared.queries + first_row * kStride);
     float scores[kFragments][4];
     Product::scores(scores, query_rows, shared.keys.first + stage * kColumns * kStride);
-    to_scores<Rows::kQueries>(scores, scale, rows, shared.keys.notes.at(stage * kColumns), table);
+    to_scores<Rows::kQueries>(scores, scale, rows, shared.notes.at(stage * kColumns), table);
     softmax_step<kExact<T, kArithmetic>, T>(scores, maximum, weight, sums);
     Product::accumulate(sums, scores, shared.keys.second + stage * kColumns * kStride);
   });

@@ -9,12 +9,13 @@ namespace cuda {
 template <typename T, int kWidth, int kColumns>
 class KeyLoader {
  public:
-  VIL_MM_DEVICE KeyLoader(const Keys& neighborhood, const TilePair<T, kWidth>& tiles, const Inputs<T>& inputs,
-                          const BlockPlace& block, const bool& aligned)
-      : neighborhood_(neighborhood),
-        tiles_(tiles),
-        keys_(of_head(inputs.k, block.batch, block.head)),
+  VIL_MM_DEVICE KeyLoader(const Keys& neighborhood, const TilePair<T, kWidth>& tiles, const TileNotes& notes,
+                          const Inputs<T>& inputs, const BlockPlace& block, const bool& aligned)
+      : keys_(of_head(inputs.k, block.batch, block.head)),
         values_(of_head(inputs.v, block.batch, block.head)),
+        neighborhood_(neighborhood),
+        tiles_(tiles),
+        notes_(notes),
         inputs_(inputs),
         aligned_(aligned) {}
 
@@ -22,14 +23,17 @@ class KeyLoader {
 
   // Starts to load a tile.
   VIL_MM_DEVICE void operator()(int tile, int stage) const {
-    load_keys(tiles_.at(stage * kColumns), kColumns, keys_, values_, inputs_.problem.head_width, aligned_,
+    load_keys(tiles_.at(stage * kColumns), notes_.at(stage * kColumns), kColumns, keys_, values_,
+              inputs_.problem.head_width, aligned_,
               [&](int column) { return neighborhood_.place(tile * kColumns + column); });
   }
 
  private:
-  const Keys& neighborhood_;  // with a copy of its own, the kernels would need more registers
-  const TilePair<T, kWidth>& tiles_;
   const HeadTokens<const T> keys_, values_;
+  // These are references because copies would take up registers.
+  const Keys& neighborhood_;
+  const TilePair<T, kWidth>& tiles_;
+  const TileNotes& notes_;
   const Inputs<T>& inputs_;
   const bool& aligned_;
 };

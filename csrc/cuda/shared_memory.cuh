@@ -86,22 +86,20 @@ VIL_MM_HOST_DEVICE T* take_tile(Memory& memory, int places) {
   return memory.template take<T>(places * kRowStride<T, kWidth>);
 }
 
-// Tokens of two tensors for the same places, such as keys and values, with notes.
+// Tokens of two tensors for the same places, such as keys and values.
 template <typename T, int kWidth>
 struct TilePair {
   T *first, *second;
-  TileNotes notes;
 
   template <typename Memory>
   static VIL_MM_HOST_DEVICE TilePair take(Memory& memory, int places) {
-    return {take_tile<kWidth, T>(memory, places), take_tile<kWidth, T>(memory, places),
-            TileNotes::take(memory, places)};
+    return {take_tile<kWidth, T>(memory, places), take_tile<kWidth, T>(memory, places)};
   }
 
   // The tiles from a place on.
   VIL_MM_DEVICE TilePair at(int place) const {
     constexpr int kStride = kRowStride<T, kWidth>;
-    return {first + place * kStride, second + place * kStride, notes.at(place)};
+    return {first + place * kStride, second + place * kStride};
   }
 };
 

@@ -105,12 +105,13 @@ VIL_MM_DEVICE void load_tiles(const Source<T> (&sources)[kSources], int rows, in
 
 // Starts to load a tile of keys and one of their values, with what their scores need.
 template <typename T, int kWidth, typename PlaceOf>
-VIL_MM_DEVICE void load_keys(const TilePair<T, kWidth>& tiles, int count, const HeadTokens<const T>& keys,
-                             const HeadTokens<const T>& values, int head_width, bool aligned, PlaceOf place_of) {
+VIL_MM_DEVICE void load_keys(const TilePair<T, kWidth>& tiles, const TileNotes& notes, int count,
+                             const HeadTokens<const T>& keys, const HeadTokens<const T>& values, int head_width,
+                             bool aligned, PlaceOf place_of) {
   const Source<T> sources[] = {{keys, tiles.first}, {values, tiles.second}};
   load_tiles<kWidth>(sources, count, head_width, aligned, place_of, [&](int index, const Place& place) {
-    tiles.notes.term[index] = place.term;
-    tiles.notes.bias[index] = place.bias;
+    notes.term[index] = place.term;
+    notes.bias[index] = place.bias;
   });
 }
 

@@ -23,7 +23,8 @@ def test_is_swin_but_for_its_attention(arch, drop_path_rate):
     cfg = load(f'swin-vsa-{arch}_8xb128_in1k')
     assert cfg.model.backbone.drop_path_rate == drop_path_rate
     with torch.device('meta'):
-        model, swin = build_model(cfg).backbone, SwinTransformer(arch)
+        model = build_model(cfg).backbone
+    swin = SwinTransformer(arch)
     attention = ('.attn.', '.position_encoding.')
     shapes, expected = (
         sorted(tuple(p.shape) for name, p in m.named_parameters() if not any(part in name for part in attention))

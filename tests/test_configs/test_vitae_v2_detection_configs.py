@@ -59,7 +59,7 @@ def test_is_the_published_model(name):
     with torch.device('meta'):
         model = build_model(cfg)
     assert sum(p.numel() for p in model.backbone.parameters()) == BACKBONES[arch]
-    attention = model.backbone.stages[0].reduction.attn
+    attention = model.backbone.stages[0].embed.attn
     assert attention.window_size == 7 and attention.padding == 'both'
     assert not arch.startswith('vsa') or attention.swap_window_counts
     if detector == 'retinanet':

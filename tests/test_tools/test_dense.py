@@ -149,7 +149,7 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
     for rate in (None, 0, 1.5, 'much'):
         with pytest.raises(ValueError, match=rf'layer_decay_rate={rate!r}, must be a number in \(0, 1\]'):
             build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=dict(layer_decay_rate=rate)))
-    with pytest.raises(ValueError, match='layer_decay_rate=None, must be a number'):
+    with pytest.raises(ValueError, match='layer_decay_rate=None, which must be a number'):
         build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=None))
     with pytest.raises(ValueError, match='Linear has the backbone NoneType, which has no get_layer_depth'):
         build_optim_wrapper(torch.nn.Linear(2, 2), leaf.optim_wrapper)

@@ -63,7 +63,7 @@ def test_layer_decay(few_digits, tmp_path):
         id(p) for g in runner.optim_wrapper.optimizer.param_groups if not g['weight_decay'] for p in g['params']
     }
     named = dict(runner.model.named_parameters())
-    assert id(named['backbone.stages.0.global_tokens']) in undecayed
+    assert id(named['backbone.stages.0.embed.global_tokens']) in undecayed
 
 
 def test_layer_decay_is_that_of_mmpretrain(few_digits, tmp_path):

@@ -1,4 +1,4 @@
-"""Count the parameters and multiply-adds of a config's model, of any task, and the share of each part."""
+"""Count the parameters and multiply-adds of a config's model, for any task, and the share of each part."""
 
 import argparse
 
@@ -33,8 +33,8 @@ def make_inputs(cfg: Config, shape: tuple[int, int]) -> tuple:
 def describe(macs: dict[str, int], model: torch.nn.Module) -> list[tuple[str, int, int]]:
     """List the parts, and the backbone's stages: name, parameters and multiply-adds.
 
-    What a part runs without being called as a module (mmdet's heads of regions
-    do) is listed as ``(elsewhere)``.
+    Operations outside the call of any module (as in mmdet's region heads,
+    for example) are listed as ``(elsewhere)``.
     """
     parts = dict(model.named_children())
     stages = {f'backbone.stages.{i}': stage for i, stage in enumerate(getattr(model.backbone, 'stages', ()))}

@@ -1,6 +1,6 @@
 """Write the metafile of a model family, and the table in its README, from its configs.
 
-Parameters and multiply-adds are counted on the built models; what a publication states comes from ``published.yml``
+Parameters and multiply-adds are counted on the built models; published figures come from ``published.yml``
 beside the configs.
 """
 
@@ -76,7 +76,7 @@ def table(models: list[dict]) -> str:
 
 
 def update(folder: Path) -> dict[Path, str]:
-    """Make the new texts of a family's metafile and README.
+    """Make the new contents of a family's metafile and README.
 
     Args:
         folder (Path): The family's configs, with ``published.yml``, and the

@@ -1,4 +1,4 @@
-"""Ways to compute sliding-window attention, under one interface: this project's, and what else one could use."""
+"""Ways to compute sliding-window attention, under one interface: this project's and the alternatives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Method:
     """A way to compute attention.
 
     Attributes:
-        prepare: Makes what depends on the shape alone (masks, indices) and
+        prepare: Makes what depends only on the shape (masks, indices) and
             returns the attention, which is what is timed.
         windowed: Whether it computes sliding-window attention; else full.
         compiled: Whether its first call at a shape compiles.
@@ -64,7 +64,7 @@ def prepare_backend(name: str) -> Callable[[Shape, torch.device], Attend]:
 
 
 def neighborhood(chunks: Tensor) -> Tensor:
-    """Gather the 3x3 chunks around each, zeros beyond the border.
+    """Gather the 3x3 chunks around each chunk, with zeros beyond the border.
 
     Args:
         chunks (Tensor): ``(N, heads, rows, columns, tokens, d)``.
@@ -78,7 +78,7 @@ def neighborhood(chunks: Tensor) -> Tensor:
 
 
 def hidden_keys(shape: Shape, device: torch.device) -> Tensor:
-    """Which keys of a chunk's neighbourhood lie off the grid.
+    """Find the keys of a chunk's neighborhood that lie outside the grid.
 
     Returns:
         Tensor: bool ``(rows, columns, 9 * window_size**2)`` of chunks.
@@ -88,7 +88,7 @@ def hidden_keys(shape: Shape, device: torch.device) -> Tensor:
 
 
 def roll(chunks: Tensor, offset: tuple[int, int]) -> Tensor:
-    """Bring each chunk's neighbour at an offset (row, column) to its place, the grid of chunks wrapped round."""
+    """Move each chunk's neighbor at an offset (row, column) to its place; the grid of chunks wraps around."""
     return chunks.roll((-offset[0], -offset[1]), (2, 3))
 
 
@@ -102,7 +102,7 @@ class RolledScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor) -> Tensor:
-        """Multiply by each neighbour's keys in turn."""
+        """Multiply by each neighbor's keys in turn."""
         ctx.save_for_backward(q, k)
         return torch.cat([torch.einsum('bhxymd,bhxynd->bhxymn', q, roll(k, offset)) for offset in NEIGHBORHOOD], -1)
 
@@ -122,7 +122,7 @@ class RolledValues(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, attention: Tensor, v: Tensor) -> Tensor:
-        """Add up each neighbour's values in turn."""
+        """Add up each neighbor's values in turn."""
         ctx.save_for_backward(attention, v)
         output = torch.zeros_like(v)
         for part, offset in zip(attention.chunk(9, -1), NEIGHBORHOOD):
@@ -176,9 +176,9 @@ def prepare_full(shape: Shape, device: torch.device) -> Attend:
 
 
 def prepare_gathered(shape: Shape, device: torch.device) -> Attend:
-    """Full attention within each chunk's gathered neighbourhood, bias and mask in one ``attn_mask``."""
+    """Full attention within each chunk's gathered neighborhood, with bias and mask in one ``attn_mask``."""
     size, num_global = shape.window_size, shape.num_global_tokens
-    # The GPU's fused kernels copy a mask whose row is no multiple of 8 long
+    # The GPU's fused kernels copy a mask whose row length is not a multiple of 8
     num_padding = -shape.num_keys % 8
     hidden = F.pad(hidden_keys(shape, device).flatten(0, 1), (num_global + num_padding, 0))
     hidden[:, num_global : num_global + num_padding] = True
@@ -210,10 +210,10 @@ def prepare_flex(shape: Shape, device: torch.device) -> Attend:
     """FlexAttention, tokens reordered by chunk, each chunk padded to a block of its block mask.
 
     So a query block visits 9 key blocks and the global tokens' own: exactly
-    its neighbourhood. In row-major order a block of queries would visit
+    its neighborhood. In row-major order a block of queries would visit
     blocks of whole rows. The bias is looked up by a ``score_mod``.
     """
-    # Here, as it loads the compiler, which the other methods need not wait for
+    # Imported here, because it loads the compiler, for which the other methods need not wait
     from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
     size, num_global = shape.window_size, shape.num_global_tokens
@@ -230,7 +230,7 @@ def prepare_flex(shape: Shape, device: torch.device) -> Attend:
         prefix = F.pad(x[:, :, :num_global], (0, 0, 0, num_prefix - num_global))
         return torch.cat([prefix, to_blocks(x[:, :, num_global:])], dim=2)
 
-    # Which key blocks each query block visits; what of them counts, the mask says
+    # Which key blocks each query block visits; the mask tells which of their keys count
     chunk = torch.arange(rows * columns, device=device, dtype=torch.int32)
     chunk_row, chunk_column = chunk // columns, chunk % columns
     visits = ((chunk_row[:, None] - chunk_row).abs() <= 1) & ((chunk_column[:, None] - chunk_column).abs() <= 1)
@@ -271,11 +271,11 @@ def prepare_flex(shape: Shape, device: torch.device) -> Attend:
         chunks = output.unflatten(2, (rows, columns, block))[:, :, :, :, : size**2]
         return from_chunks(chunks, shape.grid, size)
 
-    # Beyond a few shapes the compiler would run uncompiled, without a word
+    # After a few shapes, the compiler would silently run uncompiled code
     torch.compiler.reset()
     compile_ = partial(torch.compile, dynamic=False, fullgraph=True)
     lay_out, restore = compile_(lay_out), compile_(restore)
-    # Compiled apart: on the CPU FlexAttention takes no inputs computed in the same graph.
+    # Compiled separately: on the CPU, FlexAttention cannot take inputs computed in the same graph.
     # The default tiles of some GPUs do not divide a block; tuning finds the best that do.
     flex = compile_(flex, mode='max-autotune-no-cudagraphs' if device.type == 'cuda' else None)
 

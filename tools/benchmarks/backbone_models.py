@@ -50,7 +50,7 @@ def build(name: str, size: int) -> nn.Module:
 def explicit_softmax(
     q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, **kwargs
 ) -> Tensor:
-    """Attention in three steps, as before there was a fused one."""
+    """Attention in three steps, without a fused kernel."""
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     weights = (scores if attn_mask is None else scores + attn_mask).softmax(dim=-1)
     return F.dropout(weights, dropout_p) @ v

@@ -11,7 +11,7 @@ from measure import ResidentMemory
 def main() -> None:
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job['threads'])
-    # One-off costs, and the optimizer's state, are no memory of a mechanism
+    # One-off costs and the optimizer's state do not count as memory of a mechanism
     run = make_run(job['name'], job['size'], job['batch'], job['direction'])
     run()
     print(json.dumps(ResidentMemory().peak(run)))

@@ -1,7 +1,7 @@
 """Benchmark whole backbones against resolution: ViL-Small with each mechanism, and mmpretrain's Swin-Tiny.
 
 The sliding window has its relative bias, the other mechanisms of ViL an
-absolute position. Time of inference and of a training step, peak memory beyond the weights, and
+absolute position. It measures the time of inference and of a training step, peak memory beyond the weights, and
 multiply-adds, on the CPU. The publication's formulation is the same backbone
 with its algorithm of nine rolled products, and explicit softmax elsewhere.
 """

@@ -1,6 +1,6 @@
 """Benchmark the backbone of ViL-Small's Mask R-CNN on one image of 800x1344 pixels, on the CPU.
 
-Time and peak memory beyond the weights, beside the same backbone in the publication's formulation.
+It measures time and peak memory beyond the weights, and compares them with the publication's formulation.
 """
 
 import argparse

@@ -17,9 +17,9 @@ def main() -> None:
     torch.set_num_threads(job['threads'])
     method, shape, dtype = METHODS[job['method']], Shape(**job['shape']), getattr(torch, job['dtype'])
     device = torch.device('cpu')
-    # One-off costs of libraries are no memory of a method. Warm at a tiny
-    # shape, so that buffers that grow with the shape count even if kept;
-    # compiled code is of one shape, and keeps none.
+    # One-off costs of libraries do not count as memory of a method. Warm up at a tiny
+    # shape, so that buffers that grow with the shape count even if they are kept;
+    # compiled code serves one shape and keeps none.
     warm = shape if method.compiled else replace(shape, batch=1, height=shape.window_size, width=shape.window_size)
     attend = method.prepare(warm, device)
     inputs, grad = make_inputs(warm, dtype, device)

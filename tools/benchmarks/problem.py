@@ -27,7 +27,7 @@ class Shape:
 
     @property
     def num_keys(self) -> int:
-        """Keys of one query: its neighbourhood of 3x3 chunks and the global tokens."""
+        """Count the keys of one query: its neighborhood of 3x3 chunks and the global tokens."""
         return self.num_global_tokens + 9 * self.window_size**2
 
 

@@ -1,6 +1,6 @@
-"""Benchmark the siblings' tiny models against the same arithmetic written as their publications do, on the CPU.
+"""Benchmark the other families' tiny models against their published formulations, on the CPU.
 
-Time of inference and of a training step, of both formulations in turn; and the part of our time that goes into matrix
+It times inference and a training step of both formulations in turn, and the share of our time spent in matrix
 products and convolutions, which no formulation avoids.
 """
 

@@ -1,8 +1,8 @@
-"""Benchmark sliding-window attention against what else one could use, on the CPU or a GPU.
+"""Benchmark sliding-window attention against the alternatives, on the CPU or a GPU.
 
 Every method is first checked against the reference, in float64, at a small
 map. Inputs are random and contiguous, parameters have the dtype of the
-inputs, and what depends on the shape alone (masks, indices, compiled code) is
+inputs, and what depends only on the shape (masks, indices, compiled code) is
 made before. A method that does not run is listed with the reason.
 """
 
@@ -23,7 +23,7 @@ REFERENCE = METHODS['ours (reference)']
 # same dtype. In float32 any mistake does; in bfloat16, where it allows 3%, a
 # forgotten bias of one global token does so in its gradient alone.
 TOLERANCE = 4
-# After this time in all a method is not repeated more
+# A method is not repeated once it has taken this long in total
 SECONDS_EACH = 10
 PEAK_MEMORY = Path(__file__).parent / 'peak_memory.py'
 
@@ -94,12 +94,12 @@ def main() -> None:
 
 
 def small_shape(shape: Shape) -> Shape:
-    """Shrink a shape to a map with both chunks that are cut off and one that has all its neighbours."""
+    """Shrink a shape to a map with both chunks that are cut off and one that has all its neighbors."""
     return replace(shape, batch=2, height=2 * shape.window_size + 1, width=3 * shape.window_size + 2)
 
 
 def describe(args: argparse.Namespace) -> dict[str, str | int]:
-    """Name what the numbers depend on."""
+    """Describe the environment that the numbers depend on."""
     if args.device == 'cuda':
         name = torch.cuda.get_device_name()
     else:
@@ -133,17 +133,17 @@ def check_methods(args: argparse.Namespace, shape: Shape) -> list[dict]:
             checks.append(check)
             try:
                 result = run(METHODS[name].prepare(shape, device), inputs, grad)
-            except Exception as error:  # compilers raise what they like
+            except Exception as error:  # compilers raise all kinds of exceptions
                 check['reason'] = first_line(error)
                 print(f'check, {name}, {direction}: cannot run: {check["reason"]}', flush=True)
                 continue
             if not METHODS[name].windowed:
-                print(f'check, {name}, {direction}: runs; other numbers, as all queries see all keys', flush=True)
+                print(f'check, {name}, {direction}: runs; differs, because all queries see all keys', flush=True)
                 continue
             errors = relative_errors(result, expected)
             check['error'], check['allowed'] = max(zip(errors, allowed), key=lambda pair: pair[0] / pair[1])
             text = f'check, {name}, {direction}: error {check["error"]:.1e}, allowed {check["allowed"]:.1e}'
-            # Also where an error is not a number
+            # Also true if an error is NaN
             if not all(error <= limit for error, limit in zip(errors, allowed)):
                 raise SystemExit(f'{text}: WRONG at {shape}')
             print(text, flush=True)

@@ -173,7 +173,7 @@ def show_attention(
         for head, axis in enumerate(axes[number, : attention.num_heads]):
             axis.imshow(picture, cmap='gray', extent=(0, width, height, 0))
             grid = weights[head, num_global:].reshape(h, w).numpy()
-            # a token may look at global tokens alone
+            # a token may attend only to global tokens
             strength = np.sqrt(grid / max(grid.max(), np.finfo(grid.dtype).tiny))
             axis.imshow(strength, cmap='inferno', vmin=0, vmax=1, alpha=0.8 * strength, extent=(0, width, height, 0))
             if global_token is None:

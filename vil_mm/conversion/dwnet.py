@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .renaming import Converted, convert_model
+from .renaming import Converted, Rules, convert_model
 
 #: Keys that may hold the tensors: in the file of a classifier, and in that of a detector or segmenter.
 KEYS = 'model', 'state_dict'
@@ -23,11 +23,11 @@ BLOCK_NAMES = {
     'attn2conv.bn': 'mixer.bn2',
     'attn2conv.conv2': 'mixer.conv2',
     'attn2conv.bn2': 'mixer.bn3',
-    'bn': 'norm2',
+    'bn': 'bn',
     'mlp.fc1': 'ffn.layers.0.0',
     'mlp.fc2': 'ffn.layers.1',
 }
-NAMES = {
+NAMES: Rules = {
     'patch_embed.proj': 'stages.0.embed.projection',
     'patch_embed.norm': 'stages.0.embed.norm',
     r'layers.(\d+).blocks.(\d+).': (r'stages.\1.blocks.\2.', BLOCK_NAMES),

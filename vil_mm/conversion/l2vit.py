@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .renaming import Converted, convert_model
+from .renaming import Converted, Rules, convert_model
 
 #: Keys that may hold the weights, by the choice of raw or averaged (EMA) weights.
 KEYS = {None: ['model_ema', 'model', 'state_dict'], 'ema': ['model_ema'], 'raw': ['model', 'state_dict']}
@@ -20,7 +20,7 @@ BLOCK_NAMES = {
     'local_mp.(conv[12])': r'local_concentration.\1',
     'local_mp.bn': 'local_concentration.norm',
 }
-NAMES = {
+NAMES: Rules = {
     'downsample_layers.0.proj.proj.([0134])': r'stages.0.embed.convs.\1',
     'downsample_layers.([123]).proj': r'stages.\1.embed.projection',
     'downsample_layers.([0123]).norm': r'stages.\1.embed.norm',

@@ -42,7 +42,7 @@ def rename(name: str, rules: Rules) -> str | None:
         pattern = pattern.replace('.', r'\.')
         if isinstance(own, tuple):
             match = re.match(pattern, name)
-            rest = match and rename(name[match.end() :], own[1])
+            rest = rename(name[match.end() :], own[1]) if match else None
             if rest is not None:
                 return _replace(match, own[0]) + rest
         elif match := re.fullmatch(f'(?:{pattern}){KIND}', name):

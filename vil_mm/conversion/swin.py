@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .renaming import Converted, convert_model, strip_module
+from .renaming import Converted, Rules, convert_model, strip_module
 
 #: Keys that may hold the tensors: in the official files, and in those of OpenMMLab.
 KEYS = 'model', 'state_dict'
@@ -17,7 +17,7 @@ BLOCK_NAMES = {
     '(mlp.fc1|ffn.layers.0.0)': 'ffn.layers.0.0',
     '(mlp.fc2|ffn.layers.1)': 'ffn.layers.1',
 }
-NAMES = {
+NAMES: Rules = {
     'patch_embed.(proj|projection)': 'stages.0.embed.projection',
     'patch_embed.norm': 'stages.0.embed.norm',
     r'(layers|stages).(\d+).blocks.(\d+).': (r'stages.\2.blocks.\3.', BLOCK_NAMES),

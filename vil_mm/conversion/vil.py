@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .renaming import Converted, concatenate, convert_model, strip_module
+from .renaming import Converted, Rules, concatenate, convert_model, strip_module
 
 EMBED_NAMES = {
     'proj': 'embed.patch_embed.projection',
@@ -44,7 +44,7 @@ def block(match: re.Match) -> str:
     return f'{stage(match)}blocks.{(int(match[2]) - 1) // 2}.'
 
 
-NAMES = {
+NAMES: Rules = {
     r'layer(\d+).0.': (stage, EMBED_NAMES),
     r'layer(\d+).(\d*[13579]).': (block, ATTENTION_NAMES),
     r'layer(\d+).(\d*[2468]|\d+0).': (block, PERCEPTRON_NAMES),

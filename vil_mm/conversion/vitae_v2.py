@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .renaming import Converted, concatenate, convert_model
+from .renaming import Converted, Rules, concatenate, convert_model
 
 #: Keys under which timm keeps the averaged weights (EMA), whose accuracy is the published one, and the raw ones.
 KEYS = {None: ['state_dict_ema', 'state_dict'], 'ema': ['state_dict_ema'], 'raw': ['state_dict']}
@@ -27,7 +27,7 @@ REDUCTION_NAMES = {
     'attn.mlp.fc2': 'ffn.layers.1',
     **CELL_NAMES,
 }
-NAMES = {
+NAMES: Rules = {
     r'layers.(\d+).RC.': (r'stages.\1.embed.', REDUCTION_NAMES),
     r'layers.(\d+).NC.(\d+).': (r'stages.\1.blocks.\2.', CELL_NAMES),
 }

@@ -41,7 +41,9 @@ def has_kernels(device: str) -> bool:
 
 def encode_neighbors(neighbors: str | int) -> int:
     """Translate ``neighbors`` to the integer that the compiled code takes."""
-    return {'all': CONSTANTS['all_neighbors'], 'self': CONSTANTS['own_chunk']}.get(neighbors, neighbors)
+    if isinstance(neighbors, int):
+        return neighbors
+    return CONSTANTS['all_neighbors'] if neighbors == 'all' else CONSTANTS['own_chunk']
 
 
 def sliding_window_attention_compiled(

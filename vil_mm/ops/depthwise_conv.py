@@ -1,5 +1,7 @@
 """Depthwise convolution with one set of kernels for the batch, or one for each image."""
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,7 +67,7 @@ def _convolve_by_output_gradient(x: Tensor, grad: Tensor, kernel_size: int) -> T
             F.conv2d(image[:, :, top : top + part.shape[2] + kernel_size - 1], part, groups=len(part))
             for top, part in zip(range(0, grad.shape[2], rows), kernels.split(rows, dim=2))
         )
-        gradients.append(sum(parts))
+        gradients.append(reduce(torch.add, parts))
     return torch.cat(gradients)
 
 

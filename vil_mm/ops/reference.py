@@ -16,7 +16,7 @@ def chunk_offsets(neighbors: str | int) -> tuple[tuple[int, int], ...]:
         return (OWN_CHUNK, *NEIGHBOR_CHUNKS)
     if neighbors == 'self':
         return (OWN_CHUNK,)
-    return (OWN_CHUNK, NEIGHBOR_CHUNKS[neighbors - 1])
+    return (OWN_CHUNK, NEIGHBOR_CHUNKS[int(neighbors) - 1])
 
 
 def to_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:

@@ -1,5 +1,5 @@
 # ImageNet-21K, which the publication calls 22K: 21,841 classes, one folder each in data/imagenet21k/train. It has no
-# split for validation: data/imagenet21k/val is yours to make. Classes are numbered by the names of the folders, so
+# validation split: make data/imagenet21k/val yourself. Classes are numbered by the names of the folders, so
 # that the first 1000 are not those of ImageNet-1K, as in the published files: vil_mm.KeepFirstClassesHook is not for
 # models trained on this.
 _base_ = './imagenet_bs128_randaug_224.py'

@@ -1,4 +1,4 @@
-# Fine-tuning at 384 pixels: crops and flips alone.
+# Fine-tuning at 384 pixels, with only crops and flips.
 _base_ = './imagenet_bs128_randaug_224.py'
 
 train_pipeline = [

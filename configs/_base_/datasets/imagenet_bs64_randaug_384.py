@@ -1,4 +1,4 @@
-# 384 pixels with all augmentation. As published, test images are warped to a square, and not cropped.
+# 384 pixels with the full augmentation. As published, test images are warped to a square, and not cropped.
 _base_ = './imagenet_bs128_randaug_224.py'
 
 train_pipeline = [

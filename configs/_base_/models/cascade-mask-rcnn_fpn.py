@@ -22,7 +22,7 @@ bbox_heads = [
     )
     for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
 ]
-# each stage asks for a closer overlap
+# each stage requires a larger overlap
 stages = [
     dict(
         mask_rcnn.train_cfg.rcnn,

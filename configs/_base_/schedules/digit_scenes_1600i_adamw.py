@@ -1,4 +1,4 @@
-# Segmenters take longer.
+# Segmenters need more iterations.
 _base_ = './digit_scenes_400i_adamw.py'
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3))

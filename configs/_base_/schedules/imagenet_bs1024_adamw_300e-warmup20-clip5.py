@@ -1,12 +1,12 @@
-# Swin Transformer's recipe (arXiv 2103.14030), which DWNet has taken.
+# Swin Transformer's recipe (arXiv 2103.14030), which DWNet uses.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
-    # norms, biases and all else that has one dimension
+    # norms, biases and everything else with one dimension
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
 )
 
-# The cosine runs from the first iteration, under the warm-up.
+# The cosine starts at the first iteration, together with the warm-up.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
     dict(

@@ -3,7 +3,7 @@
 # epsilon outside the bias correction; torch's order is used here.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.999)),
-    # As published, biases are decayed but for those of norms and of the head.
+    # As published, biases are decayed, except those of norms and of the head.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         custom_keys={
@@ -15,7 +15,7 @@ optim_wrapper = dict(
     ),
 )
 
-# The cosine runs from the first iteration, under the warm-up.
+# The cosine starts at the first iteration, together with the warm-up.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.002, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
     dict(

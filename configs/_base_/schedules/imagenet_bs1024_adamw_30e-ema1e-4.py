@@ -1,4 +1,4 @@
-# The published fine-tuning on ImageNet-1K of what was pre-trained on ImageNet-22K (arXiv 2501.16182).
+# The published fine-tuning on ImageNet-1K of models pre-trained on ImageNet-22K (arXiv 2501.16182).
 _base_ = './imagenet_bs4096_adamw_300e-ema1e-4.py'
 
 optim_wrapper = dict(optimizer=dict(lr=4e-5, weight_decay=1e-8))

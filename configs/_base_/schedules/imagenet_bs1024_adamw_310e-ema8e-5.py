@@ -1,7 +1,7 @@
 # The published recipe for 224 pixels (arXiv 2202.10108, 2204.08446), as the commands of its repository give it.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
-    # What has one dimension is not decayed; tables of relative positions are.
+    # Parameters with one dimension are not decayed; tables of relative positions are.
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 

@@ -4,7 +4,7 @@ _base_ = './imagenet_bs1024_adamw_300e-warmup5.py'
 
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=1e-3, momentum=0.9, weight_decay=0.0))
 
-# The cosine runs from the first iteration, under the warm-up.
+# The cosine starts at the first iteration, together with the warm-up.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.002, by_epoch=True, begin=0, end=0.25, convert_to_iter_based=True),
     dict(

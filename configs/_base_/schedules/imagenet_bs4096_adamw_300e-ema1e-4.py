@@ -1,11 +1,11 @@
 # The published recipe for ImageNet-1K from scratch (arXiv 2501.16182).
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
-    # What has one dimension is not decayed. The temperatures, (heads, 1, 1), are.
+    # Parameters with one dimension are not decayed; the temperatures, (heads, 1, 1), are.
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 
-# As published the warm-up starts at 0, which mmengine's cannot. That the cosine follows it is our reading.
+# The published warm-up starts at 0, which mmengine's cannot do. That the cosine follows it is our interpretation.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
     dict(

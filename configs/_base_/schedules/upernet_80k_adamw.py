@@ -1,4 +1,4 @@
-# Half of the iterations, of 8 images.
+# Half as many iterations, with batches of 8 images.
 _base_ = './upernet_160k_adamw.py'
 
 param_scheduler = [

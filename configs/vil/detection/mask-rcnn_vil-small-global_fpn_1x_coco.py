@@ -1,4 +1,4 @@
-# Global memory in all stages: tokens attend to global tokens alone.
+# Global memory in all stages: tokens attend only to global tokens.
 _base_ = './mask-rcnn_vil-small-ape_fpn_1x_coco.py'
 
 model = dict(

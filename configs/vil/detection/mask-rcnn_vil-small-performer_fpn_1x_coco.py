@@ -1,4 +1,4 @@
-# Performer in all stages, which keeps the random features that it is initialized with, as published.
+# Performer in all stages, which keeps its initial random features, as published.
 _base_ = './mask-rcnn_vil-small-ape_fpn_1x_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# The publication has no segmenter of this backbone.
+# The publication has no segmenter with this backbone.
 _base_ = [
     '../../_base_/models/upernet.py',
     '../../_base_/datasets/ade20k_512.py',

@@ -9,6 +9,7 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 
 import vil_mm.models  # noqa: F401
+from tests.conftest import ROOT
 from vil_mm.models.base import BaseBackbone
 from vil_mm.registry import MODELS
 
@@ -198,20 +199,33 @@ def test_layer_depths(family):
     assert model.get_layer_depth('head.fc.weight', 'backbone.')[0] == sum(model.depths) + 1
 
 
-def test_loading_refuses_another_family(family):
+@pytest.fixture(scope='module')
+def state_dicts():
+    """Of each family and kind, its type and tensors."""
+    models = {family: build(family) for family in BACKBONES}
+    return {family: (type(model), model.state_dict()) for family, model in models.items()}
+
+
+def test_loading_refuses_another_family(family, state_dicts):
     model = build(family)
-    others = [name for name in BACKBONES if type(build(name)) is not type(model)]
-    for state in [{'layers.0.weight': torch.zeros(1)}, *(build(name).state_dict() for name in others)]:
+    others = {name: state for name, (cls, state) in state_dicts.items() if cls is not type(model)}
+    for name, state in {'none': {'layers.0.weight': torch.zeros(1)}, **others}.items():
+        confused = set(model.entries) <= state.keys()
+        assert not confused, f'{name} holds all entries={model.entries} of {type(model).__name__}: add one to them'
         with pytest.raises(ValueError, match=r'does not hold .*It is of another model family'):
             model.load_state_dict(state, strict=False)
 
 
 def test_loading_tells_what_is_wrong(family):
     model = build(family)
+    with pytest.raises(ValueError, match='It is incomplete'):
+        model.load_state_dict({list(model.state_dict())[-1]: torch.zeros(1)}, strict=False)
+    if model.published_entry is None:
+        return
+    assert (ROOT / model.converter).is_file()
     names = {
         f'backbone.{model.published_entry}0.weight': r'It is a published file: convert it with tools/model_converters/',
         f'module.{model.published_entry}0.weight': r'It is a published file: convert it with tools/model_converters/',
-        list(model.state_dict())[-1]: r'It is incomplete',
     }
     for name, message in names.items():
         with pytest.raises(ValueError, match=message):

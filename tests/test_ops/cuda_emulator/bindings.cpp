@@ -1,5 +1,5 @@
 // The kernels for Python's ctypes.
-#include "launch.cuh"
+#include "cuda_runtime.h"
 #include "sliding_window_cuda.h"
 
 namespace vil_mm {

@@ -1,4 +1,4 @@
-"""DWNet as it is written down: copies between memory formats, PyTorch's own gradients."""
+"""DWNet written straightforwardly: copies between memory formats and PyTorch's own gradients."""
 
 from copy import deepcopy
 from types import MethodType
@@ -41,7 +41,7 @@ def mix_tokens(self: DWNetBlock, x: Tensor, hw_shape: tuple[int, int]) -> Tensor
 
 def perceive(self: DWNetBlock, x: Tensor) -> Tensor:
     """Norm a map in ``(N, C, L, 1)``, with copies before and after."""
-    normed = self.norm2(x.mT[..., None].contiguous())[..., 0].mT.contiguous()
+    normed = self.bn(x.mT[..., None].contiguous())[..., 0].mT.contiguous()
     return self.ffn(normed, identity=x)
 
 
@@ -60,7 +60,7 @@ def dynamic(self: DynamicDepthwiseConv, x: Tensor) -> Tensor:
 
 
 def inhomogeneous(self: InhomogeneousDepthwiseConv, x: Tensor) -> Tensor:
-    """All neighbours of all pixels at once."""
+    """All neighbors of all pixels at once."""
     kernels = self.pixel_kernels(x).flatten(2, 3)
     batch, groups, neighbors, height, width = kernels.shape
     unfolded = F.unfold(x, self.pixel_kernels.shape[1], padding=self.pixel_kernels.shape[1] // 2)

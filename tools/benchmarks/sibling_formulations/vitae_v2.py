@@ -107,8 +107,8 @@ def coordinates(self: VariedSizeWindowAttention, rows: int, columns: int, like: 
     sizes = columns * window, rows * window
     x, y = (torch.linspace(-1, 1, size, dtype=like.dtype) for size in sizes)
     base = torch.stack([x[None, :].expand(sizes[1], -1), y[:, None].expand(-1, sizes[0])])
-    centred = torch.arange(window, dtype=like.dtype) - (window - 1) / 2
-    x, y = (centred * 2 / max(1, size - 1) for size in sizes)
+    centered = torch.arange(window, dtype=like.dtype) - (window - 1) / 2
+    x, y = (centered * 2 / max(1, size - 1) for size in sizes)
     inside = torch.stack([x[None, :].expand(window, -1), y[:, None].expand(-1, window)])
     self.coordinates = (
         base.reshape(1, 2, rows, window, columns, window),

@@ -57,5 +57,5 @@ class DrawPredictionsHook(Hook):
     def _as_the_model_gets_it(runner: Runner, image: Tensor) -> np.ndarray:
         """Turn an input ``(C, H, W)`` into an image ``(H, W, 3)`` in RGB."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        image = image.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
-        return image[..., ::-1] if getattr(model.data_preprocessor, 'to_rgb', False) else image
+        pixels = image.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
+        return pixels[..., ::-1] if getattr(model.data_preprocessor, 'to_rgb', False) else pixels

@@ -52,17 +52,17 @@ class BaseWindowAttention(BaseAttention):
             table_shape = (2 * window_size - 1, 2 * window_size - 1)
             self.relative_position_bias = RelativePositionBias(table_shape, num_heads, self.num_global_tokens)
 
-    def make_windows(self, grid: Tensor, qkv: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]:
         """Make the queries, keys and values of the windows.
 
         Args:
             grid (Tensor): Grid tokens, ``(N, h, w, in_dims)``.
-            qkv (Tensor): Their projection, ``(N, h, w, 3 * embed_dims)``.
 
         Returns:
-            tuple[tuple[Tensor, ...], tuple[int, int]]: Queries, keys and
-            values, each ``(N, y, x, heads, window_size ** 2, d)``, and how many
-            rows and columns of padding come before those of the grid.
+            tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]: Queries, keys
+            and values of the windows, each ``(N, y, x, heads, window_size ** 2,
+            d)``; the projection of the grid, ``(N, h, w, 3 * embed_dims)``; and
+            how many rows and columns of padding come before those of the grid.
         """
         raise NotImplementedError
 
@@ -70,24 +70,25 @@ class BaseWindowAttention(BaseAttention):
         """Attend within the windows; see :meth:`BaseAttention.forward`."""
         self.check_tokens(x, hw_shape)
         num_global, bias, window = self.num_global_tokens, self.relative_position_bias, self.window_size
-        settings = dict(dropout_p=self.dropout_p, scale=self.scale)
-        qkv = self.qkv(x)
-        windows, before = self.make_windows(*(tokens[:, num_global:].unflatten(1, hw_shape) for tokens in (x, qkv)))
+        windows, qkv, before = self.make_windows(x[:, num_global:].unflatten(1, hw_shape))
         counts = windows[0].shape[:3]
         q, k, v = (part.flatten(0, 2) for part in windows)
         if num_global:
-            _, *of_global = self.split_heads(qkv[:, :num_global])
+            of_global = self.split_heads(self.qkv(x[:, :num_global]))
             num_windows = counts[1] * counts[2]
             k, v = (
                 torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=num_windows), in_windows], dim=2)
-                for tokens, in_windows in zip(of_global, (k, v))
+                for tokens, in_windows in zip(of_global[1:], (k, v))
             )
         local_bias = None if bias is None else bias.for_local((window, window), q.dtype)
-        out = attend_in_windows(q, k, v, local_bias, **settings).unflatten(0, counts)
+        out = attend_in_windows(q, k, v, local_bias, self.dropout_p, self.scale).unflatten(0, counts)
         out = join_windows(out, before, hw_shape)
         if num_global:
-            q, k, v = self.split_heads(qkv)
+            of_grid = self.split_heads(qkv.flatten(1, 2))
+            k, v = (torch.cat(pair, dim=2) for pair in zip(of_global[1:], of_grid[1:]))
             global_bias = None if bias is None else bias.for_global(out.shape[1], q.dtype)
-            global_out = F.scaled_dot_product_attention(q[:, :, :num_global], k, v, global_bias, **settings)
+            global_out = F.scaled_dot_product_attention(
+                of_global[0], k, v, global_bias, self.dropout_p, scale=self.scale
+            )
             out = torch.cat([merge_heads(global_out), out], dim=1)
         return self.proj_drop(self.proj(out))

@@ -104,10 +104,9 @@ class SlidingWindowAttention(BaseAttention):
 
     def _attend_global(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend from the global tokens; returns ``(N, heads, G, d)``."""
-        bias = self.relative_position_bias
-        if bias is not None:
-            bias = bias.for_global(k.shape[2] - self.num_global_tokens, q.dtype)
-        return F.scaled_dot_product_attention(q, k, v, bias)
+        num_local, bias = k.shape[2] - self.num_global_tokens, self.relative_position_bias
+        mask = None if bias is None else bias.for_global(num_local, q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, mask)
 
     def _attend_local(self, q: Tensor, k: Tensor, v: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Attend from the grid tokens; returns ``(N, heads, h * w, d)``."""

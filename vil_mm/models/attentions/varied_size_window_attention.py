@@ -71,14 +71,15 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         for layer in (self.qkv, self.proj, self.predict):
             layer.reset_parameters()
 
-    def make_windows(self, grid: Tensor, qkv: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
-        """Cut the queries and sample keys and values, see :meth:`BaseWindowAttention.make_windows`."""
+    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]:
+        """Cut the queries and sample keys and values; see :meth:`BaseWindowAttention.make_windows`."""
+        qkv = self.qkv(grid)
         q, kv = qkv.tensor_split([self.embed_dims], dim=3)
         kv = rearrange(kv, 'n h w (p heads d) -> n (h w) heads (p d)', p=2, heads=self.num_heads)
-        sampled = sample_bilinear(kv, grid.shape[1:3], *self._sampling_points(grid))
+        sampled = sample_bilinear(kv, (grid.shape[1], grid.shape[2]), *self._sampling_points(grid))
         k, v = rearrange(sampled, 'n y x h i j (p d) -> p n y x h (i j) d', p=2).unbind(0)
         q, before = pad_to_windows(q, self.window_size, self.padding)
-        return (cut_windows(q, self.window_size, self.num_heads)[0], k, v), before
+        return (cut_windows(q, self.window_size, self.num_heads)[0], k, v), qkv, before
 
     def _sampling_points(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Find the rows and columns of the grid that each window samples, each ``(N, y, x, heads, window_size)``.

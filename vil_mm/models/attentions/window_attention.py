@@ -23,7 +23,10 @@ class WindowAttention(BaseWindowAttention):
         **kwargs: Arguments of :class:`BaseWindowAttention`.
     """
 
-    def make_windows(self, grid: Tensor, qkv: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
-        """Cut the projected grid, see :meth:`BaseWindowAttention.make_windows`."""
-        qkv, before = pad_to_windows(qkv, self.window_size, self.padding, fill=self.qkv.bias)
-        return cut_windows(qkv, self.window_size, self.num_heads, parts=3).unbind(0), before
+    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]:
+        """Cut the projection of the padded grid; see :meth:`BaseWindowAttention.make_windows`."""
+        h, w = grid.shape[1:3]
+        padded, (top, left) = pad_to_windows(grid, self.window_size, self.padding)
+        qkv = self.qkv(padded)
+        windows = cut_windows(qkv, self.window_size, self.num_heads, parts=3).unbind(0)
+        return windows, qkv[:, top : top + h, left : left + w], (top, left)

@@ -61,6 +61,8 @@ class DWNetBlock(BaseBlock):
         **kwargs: Arguments of :class:`BaseBlock`.
     """
 
+    ffn_norm = 'bn'  # the published recipes decay batch norms, which they tell from other norms by name
+
     def __init__(self, mixer: nn.Module, pad_size_divisor: int | None, **kwargs) -> None:
         super().__init__(**kwargs)
         self.pad_size_divisor = pad_size_divisor
@@ -171,8 +173,8 @@ class DWNet(BaseBackbone):
             raise ValueError(f'conv_type={conv_type!r} is not one of {list(self.entries_of_kind)}')
         if pad_size_divisor is not None and pad_size_divisor < 1:
             raise ValueError(f'pad_size_divisor={pad_size_divisor} must be at least 1, or None')
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
         for embed_dims, rates in zip(settings['embed_dims'], drop_path_rates(drop_path_rate, settings['depths'])):
             if stages:
                 embed = PatchMerging(in_channels, embed_dims, LAYER_NORM, drop_rate)

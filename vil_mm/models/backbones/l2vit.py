@@ -8,21 +8,13 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..base import (
-    AttentionBlock,
-    BaseBackbone,
-    Stage,
-    arch_settings,
-    build_attention,
-    drop_path_rates,
-    grid_sizes,
-    merge_attn_cfg,
-)
+from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
 from ..layers import (
     BaseEmbedding,
     ConvPositionEncoding,
     DepthwiseConv,
     build_token_norm,
+    grid_of,
     pad_to_multiple,
     to_map,
     to_tokens,
@@ -63,7 +55,7 @@ class L2ViTStem(BaseEmbedding):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed images, zero-padded below and on the right to multiples of 4; see :class:`BaseEmbedding`."""
         x = self.convs(pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last))
-        return self.norm(to_tokens(x)), tuple(x.shape[2:])
+        return self.norm(to_tokens(x)), grid_of(x)
 
 
 class L2ViTDownsample(BaseEmbedding):
@@ -82,9 +74,9 @@ class L2ViTDownsample(BaseEmbedding):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right after the norm; see :class:`BaseEmbedding`."""
-        x = to_map(self.norm(to_tokens(x)), x.shape[2:])
+        x = to_map(self.norm(to_tokens(x)), grid_of(x))
         x = self.projection(pad_to_multiple(x, self.stride))
-        return to_tokens(x), tuple(x.shape[2:])
+        return to_tokens(x), grid_of(x)
 
 
 class LocalConcentration(BaseModule):
@@ -218,34 +210,24 @@ class L2ViT(BaseBackbone):
     ) -> None:
         settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
         num_stages = len(settings['depths'])
-        attn_cfgs = [
-            merge_attn_cfg([dict(type=own_type)] * num_stages, changes, own_type)
-            for own_type, changes in ((LOCAL_ATTENTION, attn_cfg), (GLOBAL_ATTENTION, global_attn_cfg))
-        ]
-        rates = drop_path_rates(drop_path_rate, settings['depths'])
         grids = grid_sizes(img_size, [STEM_STRIDE] + [STRIDE] * (num_stages - 1))
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
-        for i, embed_dims in enumerate(settings['embed_dims']):
-            blocks = [
-                L2ViTBlock(
-                    build_attention(
-                        attn_cfgs[block % 2][i],
-                        grid_size=grids[i],
-                        window_size=window_size,
-                        proj_drop=drop_rate,
-                        embed_dims=embed_dims,
-                        num_heads=settings['num_heads'][i],
-                        num_global_tokens=0,
-                    ),
-                    is_global=bool(block % 2),
-                    embed_dims=embed_dims,
-                    drop_path_rate=rate,
-                    **block_cfg,
-                )
-                for block, rate in enumerate(rates[i])
-            ]
-            embed = L2ViTDownsample if i else L2ViTStem
+        local_attns, global_attns = (
+            AttentionFactory(
+                [dict(type=own)] * num_stages, changes, own, grids, window_size=window_size, proj_drop=drop_rate
+            )
+            for own, changes in ((LOCAL_ATTENTION, attn_cfg), (GLOBAL_ATTENTION, global_attn_cfg))
+        )
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, settings['depths'])):
+            embed_dims, num_heads = settings['embed_dims'][i], settings['num_heads'][i]
+            blocks = []
+            for block, rate in enumerate(rates):
+                is_global = block % 2 == 1
+                attns = global_attns if is_global else local_attns
+                attn = attns.build(i, embed_dims=embed_dims, num_heads=num_heads)
+                blocks.append(L2ViTBlock(attn, is_global, embed_dims=embed_dims, drop_path_rate=rate, **block_cfg))
+            embed = L2ViTDownsample if stages else L2ViTStem
             stages.append(Stage(embed(in_channels, embed_dims, norm_cfg), blocks))
             in_channels = embed_dims
         super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)

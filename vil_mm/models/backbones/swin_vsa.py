@@ -5,16 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..base import (
-    AttentionBlock,
-    BaseBackbone,
-    Stage,
-    arch_settings,
-    build_attention,
-    drop_path_rates,
-    grid_sizes,
-    merge_attn_cfg,
-)
+from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
 from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging, to_map, to_tokens
 
 PATCH_SIZE = 4
@@ -91,7 +82,7 @@ class SwinVSA(BaseBackbone):
         'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
         'large': dict(embed_dims=[192, 384, 768, 1536], depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48]),
     }
-    entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.norm1.weight')
+    entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.position_encoding.proj.weight')
     published_entry = 'layers.0.blocks.0.attn.'
     converter = 'tools/model_converters/swin2mm.py'
 
@@ -115,33 +106,26 @@ class SwinVSA(BaseBackbone):
     ) -> None:
         settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
         num_stages = len(settings['depths'])
-        attn_cfgs = merge_attn_cfg([dict(type=ATTENTION)] * num_stages, attn_cfg, ATTENTION)
-        rates = drop_path_rates(drop_path_rate, settings['depths'])
-        grids = grid_sizes(img_size, [PATCH_SIZE] + [2] * (num_stages - 1))
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
-        for i, embed_dims in enumerate(settings['embed_dims']):
+        attns = AttentionFactory(
+            [dict(type=ATTENTION)] * num_stages,
+            attn_cfg,
+            ATTENTION,
+            grid_sizes(img_size, [PATCH_SIZE] + [2] * (num_stages - 1)),
+            window_size=window_size,
+            proj_drop=drop_rate,
+        )
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, settings['depths'])):
+            embed_dims, num_heads = settings['embed_dims'][i], settings['num_heads'][i]
             if stages:
                 embed = PatchMerging(in_channels, embed_dims, norm_cfg)
             else:
                 embed = PatchEmbedding(in_channels, embed_dims, PATCH_SIZE, norm_cfg, drop_rate)
-            blocks = [
-                SwinVSABlock(
-                    build_attention(
-                        attn_cfgs[i],
-                        grid_size=grids[i],
-                        window_size=window_size,
-                        proj_drop=drop_rate,
-                        embed_dims=embed_dims,
-                        num_heads=settings['num_heads'][i],
-                        num_global_tokens=0,
-                    ),
-                    embed_dims=embed_dims,
-                    drop_path_rate=rate,
-                    **block_cfg,
-                )
-                for rate in rates[i]
-            ]
+            blocks = []
+            for rate in rates:
+                attn = attns.build(i, embed_dims=embed_dims, num_heads=num_heads)
+                blocks.append(SwinVSABlock(attn, embed_dims=embed_dims, drop_path_rate=rate, **block_cfg))
             stages.append(Stage(embed, blocks))
             in_channels = embed_dims
         super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)

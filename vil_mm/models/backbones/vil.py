@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model.weight_init import trunc_normal_
-from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..base import AttentionBlock, BaseBackbone, Stage, build_attention, drop_path_rates, merge_attn_cfg
+from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, drop_path_rates, grid_sizes
 from ..layers import AbsolutePositionEmbedding, BaseEmbedding, PatchEmbedding
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
 
@@ -139,41 +138,33 @@ class ViL(BaseBackbone):
         **kwargs,
     ) -> None:
         settings = resolve_arch(arch)
-        depths = settings['depths']
+        depths, patch_sizes = settings['depths'], settings['patch_sizes']
         absolute = settings['absolute_position'] if absolute_position is None else [absolute_position] * len(depths)
-        attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, SLIDING_WINDOW['type'])
-        rates = drop_path_rates(drop_path_rate, depths)
-        grid = to_2tuple(img_size)
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
-        for i, embed_dims in enumerate(settings['embed_dims']):
-            patch_size, num_global_tokens = settings['patch_sizes'][i], settings['num_global_tokens'][i]
-            grid = tuple(max(1, size // patch_size) for size in grid)
+        grids = grid_sizes(img_size, patch_sizes, round_up=False)
+        attns = AttentionFactory(settings['attn_cfgs'], attn_cfg, SLIDING_WINDOW['type'], grids, proj_drop=drop_rate)
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)):
+            embed_dims, num_global_tokens = settings['embed_dims'][i], settings['num_global_tokens'][i]
             position_embed = None
             if absolute[i]:
-                position_embed = AbsolutePositionEmbedding(embed_dims, grid, num_global_tokens, position_fit)
+                position_embed = AbsolutePositionEmbedding(embed_dims, grids[i], num_global_tokens, position_fit)
+            embed = ViLEmbedding(
+                in_channels, embed_dims, patch_sizes[i], num_global_tokens, position_embed, norm_cfg, drop_rate
+            )
+            biased = not absolute[i] if relative_position_bias is None else relative_position_bias
+            attn_args = dict(
+                embed_dims=embed_dims, num_heads=settings['num_heads'][i], num_global_tokens=num_global_tokens
+            )
             blocks = [
                 AttentionBlock(
-                    build_attention(
-                        attn_cfgs[i],
-                        grid_size=grid,
-                        relative_position_bias=not absolute[i]
-                        if relative_position_bias is None
-                        else relative_position_bias,
-                        proj_drop=drop_rate,
-                        embed_dims=embed_dims,
-                        num_heads=settings['num_heads'][i],
-                        num_global_tokens=num_global_tokens,
-                    ),
+                    attns.build(i, relative_position_bias=biased, **attn_args),
                     embed_dims=embed_dims,
                     drop_path_rate=rate,
                     **block_cfg,
                 )
-                for rate in rates[i]
+                for rate in rates
             ]
-            embed = ViLEmbedding(
-                in_channels, embed_dims, patch_size, num_global_tokens, position_embed, norm_cfg, drop_rate
-            )
             stages.append(Stage(embed, blocks))
             in_channels = embed_dims
         super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)

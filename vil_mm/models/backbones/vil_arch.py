@@ -6,7 +6,7 @@ from ..base.arch import arch_settings
 
 ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
 
-SLIDING_WINDOW = dict(type='vil_mm.SlidingWindowAttention', window_size=7)
+SLIDING_WINDOW: dict = dict(type='vil_mm.SlidingWindowAttention', window_size=7)
 FULL = dict(type='vil_mm.FullAttention')
 
 

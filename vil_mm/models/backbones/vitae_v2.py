@@ -10,17 +10,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..base import (
-    MLP_RATIO,
-    AttentionBlock,
-    BaseBackbone,
-    Stage,
-    build_attention,
-    drop_path_rates,
-    grid_sizes,
-    merge_attn_cfg,
-)
-from ..layers import BaseEmbedding, ConvPositionEncoding, build_token_norm, pad_to_multiple, to_map, to_tokens
+from ..base import MLP_RATIO, AttentionBlock, AttentionFactory, BaseBackbone, Stage, drop_path_rates, grid_sizes
+from ..layers import BaseEmbedding, ConvPositionEncoding, build_token_norm, grid_of, pad_to_multiple, to_map, to_tokens
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
 
 #: Strides of the stages' reduction cells.
@@ -131,7 +122,7 @@ class ReductionCell(BaseEmbedding):
         context = self.pyramid(x)
         if self.position_encoding is not None:
             context = self.position_encoding(context)
-        hw_shape = tuple(context.shape[2:])
+        hw_shape = grid_of(context)
         tokens = self.attn(self.norm1(to_tokens(context)), hw_shape) + to_tokens(self.convs(x))
         return self.ffn(self.norm2(tokens), identity=tokens), hw_shape
 
@@ -162,6 +153,7 @@ class NormalCell(AttentionBlock):
     ) -> None:
         super().__init__(attn, embed_dims=embed_dims, **kwargs)
         self.position_encoding = ConvPositionEncoding(embed_dims, POSITION_KERNEL_SIZE) if position_encoding else None
+        self.groups = groups
         self.convs = parallel_convs([embed_dims, MLP_RATIO * embed_dims, embed_dims, embed_dims], [1, 1, 1], groups)
 
     def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -170,7 +162,7 @@ class NormalCell(AttentionBlock):
         context = x if self.position_encoding is None else to_tokens(self.position_encoding(featmap))
         attended = self.attend(context, hw_shape)
         # With channels first, grouped convolutions are faster forward but slower backward.
-        channels_first = self.convs[0].groups > 1 and not self.training
+        channels_first = self.groups > 1 and not self.training
         parallel = self.convs(featmap.contiguous() if channels_first else featmap)
         return x + attended + self.drop_path(to_tokens(parallel))
 
@@ -254,23 +246,21 @@ class ViTAEv2(BaseBackbone):
         **kwargs,
     ) -> None:
         settings = resolve_arch(arch)
-        depths = settings['depths']
-        own_type = settings['attn_cfgs'][0]['type']
-        attn_cfgs = merge_attn_cfg(settings['attn_cfgs'], attn_cfg, own_type)
-        reduction_attn_cfgs = merge_attn_cfg(settings['reduction_attn_cfgs'], attn_cfg, own_type)
-        rates = drop_path_rates(drop_path_rate, depths, starts=[0, *depths[:-1]])
+        depths, own_type = settings['depths'], settings['attn_cfgs'][0]['type']
         grids = grid_sizes(img_size, STRIDES)
-        block_cfg = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
-        stages = []
-        for i, embed_dims in enumerate(settings['embed_dims']):
+        attns = AttentionFactory(settings['attn_cfgs'], attn_cfg, own_type, grids, proj_drop=drop_rate)
+        reduction_attns = AttentionFactory(settings['reduction_attn_cfgs'], attn_cfg, own_type, grids)
+        block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
+        stages: list[Stage] = []
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths, starts=[0, *depths[:-1]])):
+            embed_dims, num_heads = settings['embed_dims'][i], settings['num_heads'][i]
             branch_dims, dilations = settings['branch_dims'][i], settings['dilations'][i]
-            reduction_attn = build_attention(
-                reduction_attn_cfgs[i],
-                grid_size=grids[i],
+            position_encoding = settings['position_encoding'][i]
+            reduction_attn = reduction_attns.build(
+                i,
                 embed_dims=embed_dims,
                 in_dims=branch_dims * len(dilations),
                 num_heads=settings['reduction_heads'][i],
-                num_global_tokens=0,
             )
             reduction = ReductionCell(
                 reduction_attn,
@@ -281,26 +271,19 @@ class ViTAEv2(BaseBackbone):
                 STRIDES[i],
                 dilations,
                 settings['reduction_groups'][i],
-                settings['position_encoding'][i],
+                position_encoding,
                 norm_cfg,
             )
             blocks = [
                 NormalCell(
-                    build_attention(
-                        attn_cfgs[i],
-                        grid_size=grids[i],
-                        proj_drop=drop_rate,
-                        embed_dims=embed_dims,
-                        num_heads=settings['num_heads'][i],
-                        num_global_tokens=0,
-                    ),
+                    attns.build(i, embed_dims=embed_dims, num_heads=num_heads),
                     settings['groups'][i],
-                    settings['position_encoding'][i],
+                    position_encoding,
                     embed_dims=embed_dims,
                     drop_path_rate=rate,
                     **block_cfg,
                 )
-                for rate in rates[i]
+                for rate in rates
             ]
             stages.append(Stage(reduction, blocks))
             in_channels = embed_dims

@@ -31,19 +31,21 @@ ARCH_KEYS = (
 )
 
 # What the published models of a kind have in common: ViTAEv2, ViTAEv2* (windows in all stages) and ViTAEv2*-VSA.
-_PUBLISHED = dict(
+_PUBLISHED: dict[str, list] = dict(
     groups=[1, 32, 64, 128],
     reduction_groups=[1, 16, 32, 64],
     dilations=[[1, 2, 3, 4], [1, 2, 3], [1, 2], [1, 2]],
 )
-_FULL = dict(
+_FULL: dict[str, list] = dict(
     _PUBLISHED,
     attn_cfgs=[WINDOW, WINDOW, FULL, FULL],
     reduction_attn_cfgs=[WINDOW, WINDOW, SKIP_FULL, SKIP_FULL],
     position_encoding=[False] * 4,
 )
-_WINDOW = dict(_PUBLISHED, attn_cfgs=[WINDOW] * 4, reduction_attn_cfgs=[WINDOW] * 4, position_encoding=[False] * 4)
-_VSA = dict(
+_WINDOW: dict[str, list] = dict(
+    _PUBLISHED, attn_cfgs=[WINDOW] * 4, reduction_attn_cfgs=[WINDOW] * 4, position_encoding=[False] * 4
+)
+_VSA: dict[str, list] = dict(
     _PUBLISHED, attn_cfgs=[VARIED_SIZE] * 4, reduction_attn_cfgs=[VARIED_SIZE] * 4, position_encoding=[True] * 4
 )
 
@@ -74,7 +76,7 @@ _BASE = dict(
 )
 
 #: The published models, and a small one for demos.
-ARCH_ZOO = {
+ARCH_ZOO: dict[str, dict[str, list]] = {
     'small': dict(_FULL, **_SMALL),
     '48m': dict(_FULL, **_48M),
     'base': dict(_FULL, **_BASE),

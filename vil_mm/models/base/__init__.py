@@ -2,8 +2,7 @@
 
 from .arch import arch_settings as arch_settings
 from .attention_block import AttentionBlock as AttentionBlock
-from .attn_cfg import build_attention as build_attention
-from .attn_cfg import merge_attn_cfg as merge_attn_cfg
+from .attn_cfg import AttentionFactory as AttentionFactory
 from .base_backbone import BaseBackbone as BaseBackbone
 from .base_block import MLP_RATIO as MLP_RATIO
 from .base_block import BaseBlock as BaseBlock

@@ -45,47 +45,60 @@ def merge_attn_cfg(
     ]
 
 
-def build_attention(
-    attn_cfg: dict,
-    *,
-    grid_size: tuple[int, int],
-    window_size: int | None = None,
-    relative_position_bias: bool | None = None,
-    proj_drop: float = 0.0,
-    **decided,
-) -> nn.Module:
-    """Build an attention from its config and from what its backbone gives it.
+class AttentionFactory:
+    """Builds the attentions of a backbone.
 
     Args:
-        attn_cfg (dict): Config of the attention; its settings take precedence.
-        grid_size (tuple[int, int]): Height and width of the grid that the
-            backbone is built for, in tokens.
-        window_size (int, optional): Height and width of a window, in tokens.
-            Defaults to None: the attention's own default.
-        relative_position_bias (bool, optional): Whether to add a bias by
-            relative position, for attentions that have one. Defaults to None:
-            the attention's own default.
-        proj_drop (float): Dropout rate of the output. Defaults to 0.
-        **decided: Arguments that only the architecture decides.
-
-    Returns:
-        nn.Module: The attention.
+        attn_cfgs (Sequence[dict]): Config of the attention of each stage, as
+            the architecture says.
+        changes (dict | Sequence[dict | None], optional): The backbone's
+            argument ``attn_cfg``, see :func:`merge_attn_cfg`.
+        own_type (str): The family's own kind, as ``attn_cfgs`` name it.
+        grids (Sequence[tuple[int, int]]): Grid that each stage is built for.
+        **given: Arguments that the backbone gives every attention, such as
+            ``proj_drop``. Settings in ``attn_cfg`` take precedence.
 
     Raises:
-        ValueError: If ``attn_cfg`` sets what the architecture decides, or its
-            type is not registered.
+        ValueError: If ``changes`` does not fit the stages.
     """
-    given = decided.keys() & attn_cfg.keys()
-    if given:
-        raise ValueError(f'attn_cfg sets {sorted(given)}, which arch decides: {decided}')
-    attn_class = attn_cfg['type']
-    if isinstance(attn_class, str):
-        attn_class = MODELS.get(attn_class)
-    if attn_class is None:
-        raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
-    defaults = dict(grid_size=grid_size, proj_drop=proj_drop)
-    if window_size is not None:
-        defaults['window_size'] = window_size
-    if relative_position_bias is not None and getattr(attn_class, 'has_relative_position_bias', False):
-        defaults['relative_position_bias'] = relative_position_bias
-    return MODELS.build({**defaults, **attn_cfg, **decided})
+
+    def __init__(
+        self,
+        attn_cfgs: Sequence[dict],
+        changes: dict | Sequence[dict | None] | None,
+        own_type: str,
+        grids: Sequence[tuple[int, int]],
+        **given,
+    ) -> None:
+        self.attn_cfgs = merge_attn_cfg(attn_cfgs, changes, own_type)
+        self.grids = grids
+        self.given = given
+
+    def build(self, stage: int, *, relative_position_bias: bool | None = None, **decided) -> nn.Module:
+        """Build an attention.
+
+        Args:
+            stage (int): Index of the stage.
+            relative_position_bias (bool, optional): Whether to add a bias by
+                relative position, for attentions that have one. Defaults to
+                None: the attention's own default.
+            **decided: Arguments that only the architecture decides.
+
+        Raises:
+            ValueError: If ``attn_cfg`` sets what the architecture decides, or
+                its type is not registered.
+        """
+        attn_cfg = self.attn_cfgs[stage]
+        decided.setdefault('num_global_tokens', 0)
+        conflicts = decided.keys() & attn_cfg.keys()
+        if conflicts:
+            raise ValueError(f'attn_cfg sets {sorted(conflicts)}, which arch decides: {decided}')
+        attn_class = attn_cfg['type']
+        if isinstance(attn_class, str):
+            attn_class = MODELS.get(attn_class)
+        if attn_class is None:
+            raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
+        given = dict(self.given, grid_size=self.grids[stage])
+        if relative_position_bias is not None and getattr(attn_class, 'has_relative_position_bias', False):
+            given['relative_position_bias'] = relative_position_bias
+        return MODELS.build({**given, **attn_cfg, **decided})

@@ -17,8 +17,8 @@ class BaseBackbone(BaseModule):
     """Base of the backbones: runs stages and returns their outputs.
 
     A family builds its stages and hands them to this class together with the
-    arguments below, which every backbone takes. Every family builds its stages
-    from the following arguments too:
+    arguments below, which every backbone takes. Besides these, the constructor
+    of every family has the following arguments, which it uses for its stages:
 
     * ``arch`` (str | dict): Name of an architecture in the family's
       ``arch_zoo``, or a dict with one value per stage under each key of the
@@ -34,7 +34,7 @@ class BaseBackbone(BaseModule):
       (``'ffn'``), or nothing (False). Defaults to False.
     * ``norm_cfg`` (dict): Config of the norms.
 
-    Families with attentions take:
+    Families with attentions also have:
 
     * ``img_size`` (int | tuple[int, int]): Height and width in pixels of the
       images that the attentions are built for. It matters only to those that
@@ -73,11 +73,11 @@ class BaseBackbone(BaseModule):
         ValueError: If an argument is out of its range.
     """
 
-    #: Tensors that every checkpoint of the family holds; no other family's checkpoint holds all of them.
+    #: Names of tensors that every checkpoint of the family holds, but no checkpoint of another family holds together.
     entries: tuple[str, ...]
-    #: How names in the family's published files begin, and the tool that converts them.
-    published_entry: str
-    converter: str
+    #: How names in the family's published files begin, and the tool that converts them; None: there are no such files.
+    published_entry: str | None = None
+    converter: str | None = None
 
     def __init__(
         self,
@@ -230,7 +230,9 @@ class BaseBackbone(BaseModule):
         holder = next((name.removesuffix(missing) for name in names if name.endswith(missing)), None)
         if holder is not None:
             advice = f'Its names begin with {holder!r}: load it with prefix={holder!r}.'
-        elif any(re.match(rf'(module\.)?(backbone\.)?{re.escape(self.published_entry)}', name) for name in names):
+        elif self.published_entry and any(
+            re.match(rf'(module\.)?(backbone\.)?{re.escape(self.published_entry)}', name) for name in names
+        ):
             advice = f'It is a published file: convert it with {self.converter}.'
         elif set(names) <= set(self.state_dict()):
             advice = 'It is incomplete.'

@@ -20,7 +20,8 @@ MLP_RATIO = 4
 class BaseBlock(BaseModule):
     """Base of the blocks: mixes tokens, then transforms each by a pre-norm, residual perceptron.
 
-    A subclass mixes in :meth:`mix_tokens`.
+    A subclass mixes in :meth:`mix_tokens`, and builds what it needs for that,
+    such as a first norm.
 
     Args:
         embed_dims (int): Channels.
@@ -37,6 +38,9 @@ class BaseBlock(BaseModule):
         ValueError: If ``with_cp`` is none of these.
     """
 
+    #: Name of the norm before the perceptron.
+    ffn_norm = 'norm2'
+
     def __init__(
         self,
         *,
@@ -51,7 +55,7 @@ class BaseBlock(BaseModule):
             raise ValueError(f"with_cp={with_cp!r} is not one of True, False, 'ffn'")
         self.with_cp = with_cp
         self.drop_path = DropPath(drop_path_rate)
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
+        self.add_module(self.ffn_norm, build_norm_layer(norm_cfg, embed_dims)[1])
         self.ffn = FFN(
             embed_dims,
             MLP_RATIO * embed_dims,
@@ -67,7 +71,16 @@ class BaseBlock(BaseModule):
         return self._transform(x, hw_shape)
 
     def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Let tokens ``(N, G + h * w, C)`` exchange what they hold; residual, of the same shape."""
+        """Let tokens exchange what they hold.
+
+        Args:
+            x (Tensor): ``(N, G + h * w, C)``.
+            hw_shape (tuple[int, int]): The grid ``(h, w)``.
+
+        Returns:
+            Tensor: Same shape: ``x`` plus what is mixed, to which the subclass
+            applies ``self.drop_path``.
+        """
         raise NotImplementedError
 
     def _transform(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -77,7 +90,7 @@ class BaseBlock(BaseModule):
         return self._perceive(x)
 
     def _perceive(self, x: Tensor) -> Tensor:
-        return self.ffn(norm_tokens(self.norm2, x), identity=x)
+        return self.ffn(norm_tokens(getattr(self, self.ffn_norm), x), identity=x)
 
     def _recompute(self, function: Callable[..., Tensor], *args) -> Tensor:
         contexts = nullcontext(), _FrozenStatistics(self)

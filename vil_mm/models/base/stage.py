@@ -39,13 +39,15 @@ class Stage(BaseModule):
         return x, hw_shape
 
 
-def grid_sizes(img_size: int | tuple[int, int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Compute the grids of stages that pad their maps to whole patches.
+def grid_sizes(img_size: int | tuple[int, int], strides: Sequence[int], round_up: bool = True) -> list[tuple[int, int]]:
+    """Compute the grids of all stages.
 
     Args:
         img_size (int | tuple[int, int]): Height and width of the images, in
             pixels.
         strides (Sequence[int]): Stride of each stage's embedding.
+        round_up (bool): Whether stages pad their maps to whole patches instead
+            of dropping what does not fill a patch. Defaults to True.
 
     Returns:
         list[tuple[int, int]]: Height and width of each stage's grid, in tokens.
@@ -53,6 +55,6 @@ def grid_sizes(img_size: int | tuple[int, int], strides: Sequence[int]) -> list[
     h, w = to_2tuple(img_size)
     grids = []
     for stride in strides:
-        h, w = -(-h // stride), -(-w // stride)
+        h, w = (-(-size // stride) if round_up else max(1, size // stride) for size in (h, w))
         grids.append((h, w))
     return grids

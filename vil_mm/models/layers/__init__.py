@@ -7,6 +7,7 @@ from .dynamic_conv import DynamicDepthwiseConv as DynamicDepthwiseConv
 from .dynamic_conv import InhomogeneousDepthwiseConv as InhomogeneousDepthwiseConv
 from .loading import ResizableModule as ResizableModule
 from .loading import skip_other_shapes as skip_other_shapes
+from .maps import grid_of as grid_of
 from .maps import pad_to_multiple as pad_to_multiple
 from .maps import to_map as to_map
 from .maps import to_tokens as to_tokens

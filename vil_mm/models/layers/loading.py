@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class ResizableModule(BaseModule):
     """A module that loads checkpoints in which its own tensors have other shapes.
 
-    A subclass may resample such tensors in ``_load_from_state_dict`` before it
-    calls its base. What still does not fit then is skipped, see
-    :func:`skip_other_shapes`.
+    Tensors that do not fit are skipped with a warning, see
+    :func:`skip_other_shapes`. A subclass may resample them in
+    ``_load_from_state_dict`` before it calls its base.
 
     Args:
         init_cfg (dict, optional): As in mmengine. Defaults to None.

@@ -4,6 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def grid_of(x: Tensor) -> tuple[int, int]:
+    """Height and width of a feature map ``(N, C, h, w)``."""
+    return x.shape[2], x.shape[3]
+
+
 def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
     """Zero-pad a feature map ``(N, C, h, w)`` below and on the right until ``divisor`` divides its sides."""
     rows, columns = (-size % divisor for size in x.shape[2:])

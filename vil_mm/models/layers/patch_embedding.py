@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from .base_embedding import BaseEmbedding
-from .maps import pad_to_multiple, to_tokens
+from .maps import grid_of, pad_to_multiple, to_tokens
 from .norms import build_token_norm
 
 
@@ -36,4 +36,4 @@ class PatchEmbedding(BaseEmbedding):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right to whole patches; see :class:`BaseEmbedding`."""
         x = self.projection(pad_to_multiple(x, self.stride))
-        return self.drop(self.norm(to_tokens(x))), tuple(x.shape[2:])
+        return self.drop(self.norm(to_tokens(x))), grid_of(x)

@@ -1,23 +1,18 @@
 """Cutting a grid into windows, and joining them again."""
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 
-def pad_to_windows(
-    x: Tensor, window_size: int, padding: str = 'end', fill: Tensor | None = None
-) -> tuple[Tensor, tuple[int, int]]:
-    """Pad a grid until windows fill it.
+def pad_to_windows(x: Tensor, window_size: int, padding: str = 'end') -> tuple[Tensor, tuple[int, int]]:
+    """Zero-pad a grid until windows fill it.
 
     Args:
         x (Tensor): ``(N, h, w, C)``.
         window_size (int): Height and width of a window, in tokens.
         padding (str): ``'end'``: below and on the right; ``'both'``: evenly,
             with an odd rest at the end. Defaults to ``'end'``.
-        fill (Tensor, optional): ``(C,)``, the tokens of the padding. Defaults
-            to None: zeros.
 
     Returns:
         tuple[Tensor, tuple[int, int]]: The padded grid, and how many rows and
@@ -26,11 +21,7 @@ def pad_to_windows(
     rows, columns = (-size % window_size for size in x.shape[1:3])
     top, left = (rows // 2, columns // 2) if padding == 'both' else (0, 0)
     if rows or columns:
-        edges = 0, 0, left, columns - left, top, rows - top
-        inside = x.new_ones((*x.shape[1:3], 1), dtype=torch.bool)
-        x = F.pad(x, edges)
-        if fill is not None:
-            x = torch.where(F.pad(inside, edges), x, fill.to(x.dtype))
+        x = F.pad(x, (0, 0, left, columns - left, top, rows - top))
     return x, (top, left)
 
 
