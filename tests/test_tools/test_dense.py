@@ -147,7 +147,7 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
     assert rates['backbone.stages.0.embed.patch_embed.projection.weight'] == pytest.approx(full * 0.9**8)
 
     for rate in (None, 0, 1.5, 'much'):
-        with pytest.raises(ValueError, match=rf'layer_decay_rate={rate!r}, must be a number in \(0, 1\]'):
+        with pytest.raises(ValueError, match=rf'layer_decay_rate={rate!r}, which must be a number in \(0, 1\]'):
             build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=dict(layer_decay_rate=rate)))
     with pytest.raises(ValueError, match='layer_decay_rate=None, which must be a number'):
         build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=None))
