@@ -16,6 +16,7 @@ struct TableArguments {
   int64_t first_unit;  // of the group
 };
 
+// Here, the rows come in stages as the columns do.
 template <typename T, int kWidth>
 struct TableLayout {
   static constexpr int kColumns = kTileColumns<T, kWidth>;
