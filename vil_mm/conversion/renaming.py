@@ -29,11 +29,14 @@ def rename(name: str, rules: Rules) -> str | None:
     Args:
         name (str): The published name.
         rules (Rules): Each key is a regular expression, except that dots are
-            literal. It matches the name of a tensor, or the name of a module,
-            whose tensors keep the last part of theirs (``.weight`` etc.). Each
-            value is a replacement as in ``re.sub``: a string, or a function of
-            the match. If it is a pair of a replacement and more rules, the key
-            matches the beginning of the name, and the rules rename the rest.
+            literal. It must match the whole name of a tensor or of a module. If
+            it matches a module, the last part of its tensors' names is kept:
+            ``.weight``, ``.bias``, ``.running_mean``, ``.running_var`` or
+            ``.num_batches_tracked``. Each value is a replacement as in
+            ``re.sub``: a string, or a function of the match. A value may also
+            be a pair of a replacement and more rules: then the key matches the
+            beginning of the name, and one of those rules must match and rename
+            the rest.
 
     Returns:
         str | None: Our name, or None if no rule matches.

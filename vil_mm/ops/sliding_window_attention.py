@@ -32,33 +32,34 @@ def sliding_window_attention(
 
     Args:
         q (Tensor): Queries of the grid, ``(N, heads, h * w, d)``, row-major,
-            float64, float32, bfloat16 or float16. Like ``k`` and ``v``, it is
-            read in place, whatever its strides, and copied only if the last
-            stride is not 1. Autocast applies to all three, unless they are
-            float64.
+            float64, float32, bfloat16 or float16. Like ``k`` and ``v``,
+            compiled code reads it in place if its last stride is 1, whatever
+            the others, and copies it otherwise. Autocast applies to all three,
+            unless they are float64.
         k (Tensor): Keys, ``(N, heads, G + h * w, d)``, global tokens first.
         v (Tensor): Values, of the shape of ``k``.
         hw_shape (tuple[int, int]): Grid height and width, in tokens.
         window_size (int): Chunk height and width, in tokens.
         num_global_tokens (int): ``G``. Defaults to 0.
-        bias_table (Tensor, optional): Relative position bias of the local
-            keys, ``((4 * window_size - 1)**2, heads)``, row
-            ``(qi - ki + 2 * window_size - 1) * (4 * window_size - 1) + (qj -
-            kj + 2 * window_size - 1)``. Defaults to None.
+        bias_table (Tensor, optional): Relative position bias of the local keys,
+            ``((4 * window_size - 1)**2, heads)``. For a query at row ``qi`` and
+            column ``qj`` and a key at ``ki`` and ``kj``, it is in row ``(qi -
+            ki + 2 * window_size - 1) * (4 * window_size - 1) + (qj - kj + 2 *
+            window_size - 1)``. Defaults to None.
         global_bias (Tensor, optional): Bias of the global keys,
             ``(heads, G)``. Defaults to None.
         mask (str): Which keys of the neighborhood count. ``'block'``: all
             that lie on the grid. ``'exact'``: those at most ``window_size``
             rows and columns away. ``'cyclic'``: chunks wrap around the grid,
-            and the zero padding of a wrapped chunk counts as keys of zeros,
-            as published. ``'torus'``: chunks wrap around the grid, and
-            padding never counts. This differs from ``'cyclic'`` only if the
-            grid is not a multiple of the window; then it always runs in plain
-            PyTorch. Defaults to ``'block'``.
+            and the zero padding of a wrapped chunk takes part as zero-valued
+            keys, as published. ``'torus'``: chunks wrap around the grid, and
+            padding never counts. This differs from ``'cyclic'`` only if a side
+            of the grid is not a multiple of ``window_size``; then only
+            ``backend='reference'`` supports it. Defaults to ``'block'``.
         neighbors (str | int): Which chunks of the neighborhood count:
-            ``'all'``, ``'self'`` (the query's own chunk), or 1 to 8 (the own
-            chunk and that neighbor, in row-major order). Defaults to
-            ``'all'``.
+            ``'all'``, ``'self'`` (the query's own chunk), or 1 to 8 (its own
+            chunk and that neighbor; neighbors are numbered in row-major order).
+            ``mask='exact'`` needs ``'all'``. Defaults to ``'all'``.
         scale (float, optional): Factor of the products of queries and keys.
             Defaults to ``d**-0.5``.
         backend (str, optional): ``'cpu'`` or ``'cuda'`` for compiled code, or

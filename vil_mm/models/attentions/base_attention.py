@@ -9,10 +9,10 @@ SETTING_TYPES = bool, int, float, str, tuple
 
 
 class BaseAttention(ResizableModule):
-    """Base of the attentions between ``G`` global tokens and a grid of ``h x w`` tokens.
+    """Base of the attentions over ``G`` global tokens and a grid of ``h x w`` tokens.
 
     A backbone gives every attention ``embed_dims``, ``num_heads``,
-    ``num_global_tokens``, ``grid_size`` and ``proj_drop``; some also give
+    ``num_global_tokens`` and ``grid_size``; it may also give ``proj_drop``,
     ``window_size`` or ``in_dims``. An attention that does not use one of these
     ignores it.
 

@@ -23,18 +23,19 @@ class SlidingWindowAttention(BaseAttention):
         window_size (int): Height and width of a chunk, in tokens; a token
             attends to the 3x3 chunks around its own. Defaults to 7.
         mask (str): ``'block'``, ``'exact'``, ``'cyclic'`` or ``'torus'``, see
-            :func:`vil_mm.ops.sliding_window_attention`. On maps that chunks do
-            not fill, ``'cyclic'`` lets zero padding take part, as the published
-            code does, and ``'torus'`` does not. Defaults to ``'block'``.
+            :func:`vil_mm.ops.sliding_window_attention`. On maps whose sides are
+            not multiples of ``window_size``, ``'cyclic'`` lets zero padding
+            take part, as the published code does, and ``'torus'`` does not.
+            Defaults to ``'block'``.
         neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
             :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``, the
-            random shift: each training forward draws one of the eight
-            neighbors, and evaluation uses all. PyTorch's CPU generator draws
-            it, so that recomputation and equally seeded processes draw the same
-            one. Defaults to ``'all'``.
-        share_global_proj (bool): Whether the global tokens use the grid tokens'
-            projections for their queries and for the keys and values they
-            attend to, instead of their own projections. Defaults to True.
+            random shift: each forward pass in training draws one of the eight
+            neighbors, and evaluation uses all. It is drawn with PyTorch's CPU
+            generator, so that recomputation and processes with the same seed
+            draw the same one. Defaults to ``'all'``.
+        share_global_proj (bool): Whether the global tokens share the grid
+            tokens' projections of queries, keys, values and output, instead of
+            having their own. Defaults to True.
         only_global (bool): Whether grid tokens attend only to the global tokens
             (the publication's "global memory"), without a bias, as published.
             Defaults to False.

@@ -13,23 +13,24 @@ from .base_window_attention import BaseWindowAttention
 
 @MODELS.register_module()
 class VariedSizeWindowAttention(BaseWindowAttention):
-    """Queries of a window attend to a window whose place and size are predicted for each head.
+    """Queries in each fixed window attend to another window, whose place and size are predicted for each head.
 
     The mean token of a window predicts, for each head, how far the window
-    moves and how much its size changes. Keys and values are sampled there,
-    bilinearly, on ``window_size ** 2`` points, with zeros beyond the grid;
-    queries stay where they are. Predictions of zeros give the plain window.
-    Global tokens, if any, attend to all tokens, and all tokens to them.
+    moves and how much its size changes. Keys and values are sampled bilinearly
+    at ``window_size ** 2`` points of the predicted window, with zeros beyond
+    the grid; queries stay where they are. Predictions of zeros give the plain
+    window. Global tokens, if any, attend to all tokens, and all tokens to them.
 
-    The grid may have any size. If windows do not fill it, it is zero-padded, as
-    published: the padding counts in the mean token, and its keys and values are
-    zeros that take part.
+    The grid may have any size. If its sides are not multiples of
+    ``window_size``, it is zero-padded, as published: the padding counts in the
+    mean token, and its keys and values are zeros that take part.
 
-    As published, scores are scaled by the width of the input per head, an
-    offset of 1 is half of the padded grid divided by the number of whole
-    windows, and linear layers keep PyTorch's initial distribution, so that an
+    As published, scores are multiplied by ``(in_dims / num_heads) ** -0.5``.
+    Along an axis with ``size`` tokens after padding and ``count`` whole windows
+    before it, an offset of 1 moves a window by ``(size - 1) / (2 * count)``
+    tokens. Linear layers keep PyTorch's initial distribution, so that an
     untrained model has random offsets. On a grid smaller than a window, the
-    published code divides by a number of windows of 0; here it counts as 1.
+    published code divides by zero windows; here, the number counts as 1.
 
     Source: VSA: Learning Varied-Size Window Attention in Vision Transformers
     (arXiv 2204.08446).
@@ -38,10 +39,10 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         embed_dims (int): Channels.
         num_heads (int): Heads, a divisor of ``embed_dims``.
         swap_window_counts (bool): Whether horizontal offsets are divided by the
-            windows in a column and vertical ones by those in a row, as in the
-            published detectors. The other way around is right, and what the
-            published classifiers do; on square grids both are the same.
-            Defaults to False.
+            number of windows in a column, and vertical ones by the number in a
+            row, as in the published detectors. The published classifiers do the
+            opposite, which is correct; on square grids, both give the same
+            result. Defaults to False.
         relative_position_bias (bool): Whether to add a bias by relative
             position in the unmoved window. Defaults to True, as published.
         **kwargs: Arguments of :class:`BaseWindowAttention`.

@@ -95,27 +95,29 @@ class DWNet(BaseBackbone):
             ``'tiny'``.
         conv_type (str): Where the kernels of the depthwise convolutions come
             from. ``'static'``: they are learned (DWNet); ``'dynamic'``: they
-            are computed for each image from its mean over all pixels
+            are computed for each image from the mean of its feature map
             (Dynamic-DWNet); ``'inhomogeneous'``: they are computed at each
-            pixel and shared by groups of channels. With ``'dynamic'``, a batch
-            of one image cannot be trained on, because batch norms take their
-            statistics over the images, and nothing bounds the output, which
-            grows with the square of the input. Defaults to ``'static'``.
+            pixel and shared by groups of channels. With ``'dynamic'``, training
+            on a batch of one image raises an error, because batch norms would
+            take their statistics from that image alone, unless
+            ``norm_eval=True`` or the norm is synchronized between GPUs. Also,
+            nothing bounds the output of a dynamic convolution, which grows with
+            the square of its input. Defaults to ``'static'``.
         num_groups (int): Groups of channels that share a kernel with
             ``'inhomogeneous'``. Defaults to 32, as published.
         pad_size_divisor (int, optional): The map of each block is zero-padded
             below and on the right to a multiple of it before the convolutions,
-            and cropped after them. The published detectors and segmentors do
-            so with 7, although no convolution needs it. Where there is padding
-            it changes the results: beyond the border then lies what the first
-            convolution and norm make of zeros, and dynamic kernels see the mean
-            of a map with zeros. Defaults to None: no padding, as in the
-            published classifiers.
+            and cropped after them. The published detectors and segmenters do
+            so with 7, although no convolution needs it. Where maps are padded,
+            the results change: the depthwise convolution sees, beyond the
+            border, what the first convolution and norm make of zeros, and
+            dynamic kernels are computed from a mean that includes the padding.
+            Defaults to None: no padding, as in the published classifiers.
         in_channels, drop_rate, with_cp: See :class:`BaseBackbone`.
         drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.2.
         output_norm (str, optional): See :class:`BaseBackbone`. With ``'last'``,
             as in the published classifiers, the norm is a layer norm; with
-            ``'each'``, as in the published detectors, norms are of
+            ``'each'``, as in the published detectors, the norms are built from
             ``norm_cfg``. Defaults to ``'last'``.
         norm_cfg (dict): Config of the norms in the blocks. Defaults to batch
             norm; the published detectors have ``dict(type='SyncBN')``.

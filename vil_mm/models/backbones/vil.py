@@ -69,9 +69,9 @@ class ViL(BaseBackbone):
     """Multi-Scale Vision Longformer: a backbone for classification, detection and segmentation.
 
     Images may have any size of at least one patch of the first stage. On sizes
-    other than ``img_size``, an absolute position is resampled, while full
-    attention with a relative position bias raises an error that says what to
-    change.
+    other than ``img_size``, an absolute position is fitted as ``position_fit``
+    says, while full attention with a relative position bias raises an error
+    that says what to change, unless it has ``resize_bias=True``.
 
     Source: Multi-Scale Vision Longformer: A New Vision Transformer for
     High-Resolution Image Encoding (arXiv 2103.15358).
@@ -83,10 +83,11 @@ class ViL(BaseBackbone):
             to ``'small'``.
         absolute_position (bool, optional): Whether all stages add an absolute
             position. Defaults to None: as ``arch`` says.
-        position_fit (str): How absolute positions fit images of another size
-            than ``img_size``: ``'interpolate'`` resamples them, ``'crop'``
-            uses the first ones, as in the published detectors, whose
-            ``img_size`` is the largest image. Defaults to ``'interpolate'``.
+        position_fit (str): How absolute positions are fitted to images of a
+            size other than ``img_size``: ``'interpolate'`` resamples them;
+            ``'crop'`` uses the first rows and columns, as in the published
+            detectors, and needs an ``img_size`` as large as the largest image.
+            Defaults to ``'interpolate'``.
         relative_position_bias (bool, optional): Whether attentions that have a
             relative position bias use it. Defaults to None: in the stages
             without an absolute position.

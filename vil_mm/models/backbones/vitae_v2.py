@@ -176,15 +176,15 @@ class ViTAEv2(BaseBackbone):
     predicted, with a convolutional position encoding before them
     (ViTAEv2*-VSA).
 
-    Images may have any size from 4x4 pixels: each stage zero-pads its map below
+    Images may have any size of at least 4x4 pixels: each stage zero-pads its map below
     and on the right to a multiple of its stride (4, 2, 2, 2). Images whose
     sides are multiples of 32, which the published code asks for, are never
     padded.
 
-    As published, no output has a norm. Also as published, stochastic depth
-    overlaps between stages: a stage starts with the rate of the block whose
-    index is the depth of the preceding stage instead of that of all stages
-    before it, so the last stages repeat rates and never use the highest ones.
+    By default, as published, no output has a norm. Also as published, the
+    stochastic depth rates of stages overlap: the index of a stage's first rate
+    is the number of blocks in the preceding stage, not in all stages before it.
+    The last stages therefore repeat rates and never reach the highest ones.
 
     Source: ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for
     Image Recognition and Beyond (arXiv 2202.10108); VSA: Learning Varied-Size

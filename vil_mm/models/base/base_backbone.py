@@ -16,9 +16,9 @@ from .stage import Stage
 class BaseBackbone(BaseModule):
     """Base of the backbones: runs stages and returns their outputs.
 
-    A family builds its stages and hands them to this class together with the
-    arguments below, which every backbone takes. Besides these, the constructor
-    of every family has the following arguments, which it uses for its stages:
+    A family builds its stages and hands them to this class. Its constructor
+    also takes the arguments listed under Args, except for ``stages``, and has
+    these, from which it builds its stages:
 
     * ``arch`` (str | dict): Name of an architecture in the family's
       ``arch_zoo``, or a dict with one value per stage under each key of the
@@ -30,8 +30,8 @@ class BaseBackbone(BaseModule):
     * ``drop_path_rate`` (float): Stochastic depth rate of the last block; rates
       grow linearly from 0 at the first block.
     * ``with_cp`` (bool | str): What the backward pass recomputes to save
-      memory: whole blocks (True), only their perceptrons, which hold most of it
-      (``'ffn'``), or nothing (False). Defaults to False.
+      memory: whole blocks (True); only their perceptrons (``'ffn'``), which
+      take most of the memory; or nothing (False). Defaults to False.
     * ``norm_cfg`` (dict): Config of the norms.
 
     Families with attentions also have:
@@ -44,8 +44,8 @@ class BaseBackbone(BaseModule):
       attentions. A dict with ``type`` replaces the attention of every stage; a
       dict without ``type`` changes the settings of all attentions of the
       family's own kind. A sequence has one entry per stage: a dict with
-      ``type`` replaces that stage's attention, one without changes its
-      settings. Defaults to None.
+      ``type`` replaces that stage's attention, a dict without ``type`` changes
+      its settings, and None leaves it as it is. Defaults to None: no changes.
 
     Args:
         stages (Sequence[Stage]): The stages. The grid tokens of a stage are the

@@ -18,10 +18,10 @@ MLP_RATIO = 4
 
 
 class BaseBlock(BaseModule):
-    """Base of the blocks: mixes tokens, then transforms each by a pre-norm, residual perceptron.
+    """Base of the blocks: mixes tokens, then applies a pre-norm, residual perceptron to each.
 
-    A subclass mixes in :meth:`mix_tokens`, and builds what it needs for that,
-    such as a first norm.
+    A subclass implements the mixing in :meth:`mix_tokens`, and builds what that
+    needs, such as a first norm.
 
     Args:
         embed_dims (int): Channels.
@@ -31,11 +31,11 @@ class BaseBlock(BaseModule):
             which are dropped independently. Defaults to 0.
         with_cp (bool | str): What the backward pass recomputes to save memory:
             the block (True), only its perceptron (``'ffn'``), or nothing
-            (False). Recomputation leaves the running statistics of batch norms
-            as they are. Defaults to False.
+            (False). Recomputation does not update the running statistics of
+            batch norms a second time. Defaults to False.
 
     Raises:
-        ValueError: If ``with_cp`` is none of these.
+        ValueError: If ``with_cp`` is not True, False or ``'ffn'``.
     """
 
     #: Name of the norm before the perceptron.
