@@ -151,7 +151,7 @@ def test_layer_decay_reaches_the_detectors_backbone(scenes):
             build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=dict(layer_decay_rate=rate)))
     with pytest.raises(ValueError, match='layer_decay_rate=None, which must be a number'):
         build_optim_wrapper(model, dict(leaf.optim_wrapper, paramwise_cfg=None))
-    with pytest.raises(ValueError, match='Linear has the backbone NoneType, which has no get_layer_depth'):
+    with pytest.raises(ValueError, match='Linear must have a backbone with get_layer_depth, but has NoneType'):
         build_optim_wrapper(torch.nn.Linear(2, 2), leaf.optim_wrapper)
 
 
