@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.conftest import run_tool
+from tests.conftest import run_in_two_processes, run_tool
 from tests.test_ops.cases import DEVICES, MODES, attend, backend_parameters, make
 from vil_mm.ops import _library, sliding_window_attention
 from vil_mm.ops.checks import MASKS, MAX_WINDOW_SIZE, NEIGHBORS
@@ -127,14 +127,7 @@ dist.destroy_process_group()
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_two_processes(backend, tmp_path):
     (tmp_path / 'ddp.py').write_text(DDP)
-    run_tool(
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc-per-node=2',
-        tmp_path / 'ddp.py',
-        env={'PYTHONPATH': '.'},
-    )
+    run_in_two_processes(tmp_path / 'ddp.py')
 
 
 @pytest.mark.parametrize('backend', COMPILED)
