@@ -51,7 +51,7 @@ def work(rank, port, target):
 @pytest.fixture(scope='module')
 def of_two(tmp_path_factory):
     target = tmp_path_factory.mktemp('two') / 'gradients.pth'
-    mp.spawn(work, (free_port(), target), nprocs=2)
+    mp.start_processes(work, (free_port(), target), nprocs=2, start_method='forkserver')
     return torch.load(target)
 
 
