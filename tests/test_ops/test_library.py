@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -262,6 +263,12 @@ except ValueError as error:
     output = run_tool('-c', program).stdout
     assert output.count('Sliding-window attention falls back to plain PyTorch') == 1
     assert "backend='cpu' cannot run: the extension vil_mm._C is not built" in output
+
+
+def test_outdated_extension_is_named(monkeypatch):
+    """One that an older version of the package built, before ``constants``."""
+    monkeypatch.setattr(torch.ops, 'vil_mm', SimpleNamespace())
+    assert 'built from an older version of vil_mm, rebuild it' in _library._load()
 
 
 def test_extension_is_built():

@@ -25,6 +25,8 @@ def _load() -> str | None:
         torch.ops.load_library(spec.origin)
     except OSError as error:
         return f'the extension vil_mm._C does not match PyTorch {torch.__version__}, rebuild it: {error}'
+    if not hasattr(torch.ops.vil_mm, 'constants'):
+        return 'the extension vil_mm._C was built from an older version of vil_mm, rebuild it'
     return None
 
 
