@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 from mmcv.cnn import fuse_conv_bn
+from mmengine.logging import MMLogger
 
 import vil_mm.models  # noqa: F401
 from tests.conftest import ROOT
@@ -114,6 +115,19 @@ def test_any_size(family, shape):
         assert x.ndim == 4 and x.shape[0] == shape[0] and x.isfinite().all() and x.is_contiguous()
         # padded to whole patches: the outputs of all stages show the whole image
         assert x.shape[2:] == tuple(-(-size // 2 ** (i + 2)) for size in shape[2:]), i
+
+
+def test_partial_patches_are_reported_once(family, monkeypatch):
+    messages = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', messages.append)
+    model, one = build(family).eval(), build(family, out_indices=(3,)).eval()
+    model(torch.randn(1, 3, 64, 96))
+    one(torch.randn(1, 3, 64, 95))
+    assert not messages
+    for _ in range(2):
+        model(torch.randn(1, 3, 64, 95))
+    (message,) = messages
+    assert 'different parts of a 64x95 image' in message and 'size_divisor=32' in message
 
 
 def test_every_parameter_has_a_gradient(family):

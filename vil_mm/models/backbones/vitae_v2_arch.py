@@ -44,23 +44,19 @@ def _arch(
     )
 
 
-# The sizes of ViTAEv2 and ViTAEv2*.
+def _wide_vsa(embed_dims: list[int], depths: list[int]) -> dict[str, list]:
+    """What the sizes of ViTAEv2*-VSA with wide parallel convolutions have in common."""
+    num_heads = [width // 32 for width in embed_dims]
+    branch_dims, hidden_dims = [embed_dims[0], *embed_dims[:3]], [2 * width for width in embed_dims]
+    return _arch(VSA, embed_dims, depths, num_heads, branch_dims, hidden_dims, num_heads)
+
+
+# The sizes of ViTAEv2 and ViTAEv2*, of the small ViTAEv2*-VSA, and of the demo.
 _SMALL = [64, 128, 256, 512], [2, 2, 8, 2], [1, 2, 4, 8], [64, 64, 128, 256], [64, 64, 128, 256], [1, 1, 2, 4]
 _48M = [96, 192, 384, 768], [2, 2, 11, 2], [1, 2, 4, 8], [64, 64, 192, 384], [64, 64, 192, 384], [1, 1, 2, 4]
 _BASE = [128, 256, 512, 1024], [2, 2, 12, 2], [1, 4, 8, 16], [96, 96, 256, 512], [96, 96, 256, 512], [1, 1, 4, 8]
-# Those of ViTAEv2*-VSA. Only the first has narrow parallel convolutions.
 _VSA_SMALL = [64, 128, 256, 512], [2, 2, 8, 2], [2, 4, 8, 16], [64, 64, 128, 256], [64, 64, 128, 256], [2, 2, 4, 8]
-_WIDE = [64, 128, 256, 512], [2, 2, 8, 2], [2, 4, 8, 16], [64, 64, 128, 256], [128, 256, 512, 1024], [2, 4, 8, 16]
-_VSA_48M = [96, 192, 384, 768], [2, 2, 11, 2], [3, 6, 12, 24], [96, 96, 192, 384], [192, 384, 768, 1536], [3, 6, 12, 24]
-_VSA_BASE = (
-    [128, 256, 512, 1024],
-    [2, 2, 12, 2],
-    [4, 8, 16, 32],
-    [128, 128, 256, 512],
-    [256, 512, 1024, 2048],
-    [4, 8, 16, 32],
-)
-_NANO = [32, 64, 128, 256], [1, 1, 2, 1], [1, 2, 4, 8], [16, 32, 64, 128], [32, 32, 64, 128], [1, 2, 4, 8]
+_VSA_NANO = [32, 64, 128, 256], [1, 1, 2, 1], [1, 2, 4, 8], [16, 32, 64, 128], [32, 32, 64, 128], [1, 2, 4, 8]
 
 #: The published models, and a small one for demos.
 ARCH_ZOO: dict[str, dict[str, list]] = {
@@ -71,7 +67,7 @@ ARCH_ZOO: dict[str, dict[str, list]] = {
     'window-48m': _arch(STAR, *_48M),
     'window-base': _arch(STAR, *_BASE),
     'vsa-nano': dict(
-        _arch(VSA, *_NANO),
+        _arch(VSA, *_VSA_NANO),
         groups=[1, 8, 16, 32],
         attn_cfgs=[dict(VARIED_SIZE, window_size=4)] * 4,
         reduction_groups=[1, 4, 8, 16],
@@ -79,9 +75,9 @@ ARCH_ZOO: dict[str, dict[str, list]] = {
         dilations=[[1, 2]] * 4,
     ),
     'vsa-small': _arch(VSA, *_VSA_SMALL),
-    'vsa-small-wide': _arch(VSA, *_WIDE),
-    'vsa-48m': _arch(VSA, *_VSA_48M),
-    'vsa-base': _arch(VSA, *_VSA_BASE),
+    'vsa-small-wide': _wide_vsa([64, 128, 256, 512], [2, 2, 8, 2]),
+    'vsa-48m': _wide_vsa([96, 192, 384, 768], [2, 2, 11, 2]),
+    'vsa-base': _wide_vsa([128, 256, 512, 1024], [2, 2, 12, 2]),
 }
 
 

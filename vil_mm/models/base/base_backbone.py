@@ -1,10 +1,13 @@
 """The base of all backbones: outputs, freezing, layer depths, and checks of images and checkpoints."""
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import accumulate
 
+import torch
 from mmcv.cnn import build_norm_layer
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, ModuleList
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
@@ -125,6 +128,7 @@ class BaseBackbone(BaseModule):
         self.output_norm = output_norm
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self._warned = False
 
         self.norm = None
         if output_norm == 'last':
@@ -157,8 +161,10 @@ class BaseBackbone(BaseModule):
             raise ValueError(f'the images have shape {tuple(x.shape)}, must be (N, C, H, W)')
         if min(x.shape[-2:]) < patch_size:
             raise ValueError(
-                f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {(patch_size, patch_size)}'
+                f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {(patch_size,) * 2}'
             )
+        if self.out_type == 'featmap' and len(self.out_indices) > 1:
+            self._warn_of_partial_patches(*x.shape[-2:])
         outputs = []
         for i, stage in enumerate(self.stages[: max(self.out_indices) + 1]):
             tokens, hw_shape = stage(x)
@@ -166,6 +172,18 @@ class BaseBackbone(BaseModule):
                 outputs.append(self._output(tokens, hw_shape, i))
             x = self._to_map(tokens, hw_shape, i)
         return tuple(outputs)
+
+    def _warn_of_partial_patches(self, height: int, width: int) -> None:
+        """Warn once if the maps of different stages will not show the same part of the image."""
+        stride = math.prod(stage.embed.stride for stage in self.stages[: max(self.out_indices) + 1])
+        if self._warned or torch.compiler.is_compiling() or not (height % stride or width % stride):
+            return
+        self._warned = True
+        MMLogger.get_current_instance().warning(
+            f'the maps of different stages show different parts of a {height}x{width} image, which costs segmenters '
+            f'accuracy: pad it by the data_preprocessor, in mmdetection with pad_size_divisor={stride}, in '
+            f'mmsegmentation with test_cfg=dict(size_divisor={stride})'
+        )
 
     def _to_map(self, tokens: Tensor, hw_shape: tuple[int, int], stage: int) -> Tensor:
         return to_map(tokens[:, self.stages[stage].embed.num_global_tokens :], hw_shape)

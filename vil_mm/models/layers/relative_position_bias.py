@@ -65,27 +65,14 @@ class RelativePositionBias(ResizableModule):
             trunc_normal_(parameter, std=0.02)
 
     def for_global(self, num_local: int, dtype: torch.dtype) -> Tensor:
-        """Bias of the global queries to all keys.
-
-        Args:
-            num_local (int): Grid tokens.
-            dtype (torch.dtype): Dtype of the result.
-
-        Returns:
-            Tensor: ``(1, heads, G, G + num_local)``.
-        """
+        """Bias of the global queries to all keys, ``(1, heads, G, G + num_local)``, in a given dtype."""
         to_local = self.global_local[0][..., None].expand(-1, -1, num_local)
         return torch.cat([self.global_global, to_local], dim=-1)[None].to(dtype)
 
     def for_local(self, hw_shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        """Bias of the grid's queries to all keys, with the table resampled to the grid's offsets.
+        """Bias of the queries of a grid ``(h, w)`` to all keys, ``(1, heads, h * w, G + h * w)``, in a given dtype.
 
-        Args:
-            hw_shape (tuple[int, int]): Grid height and width, in tokens.
-            dtype (torch.dtype): Dtype of the result.
-
-        Returns:
-            Tensor: ``(1, heads, h * w, G + h * w)``.
+        The table is resampled to the offsets of the grid.
         """
         h, w = hw_shape
         table = resize_bias_table(self.table, (2 * h - 1, 2 * w - 1))
