@@ -78,7 +78,7 @@ class BaseBackbone(BaseModule):
         ValueError: If an argument is out of its range.
     """
 
-    #: Names of tensors that every checkpoint of the family holds, but no checkpoint of another family holds together.
+    #: Names of tensors that every checkpoint of the family holds, while no checkpoint of another family holds them all.
     entries: tuple[str, ...]
     #: How names in the family's published files begin, and the tool that converts them; None: there are no such files.
     published_entry: str | None = None

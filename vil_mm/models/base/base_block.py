@@ -78,8 +78,7 @@ class BaseBlock(BaseModule):
             hw_shape (tuple[int, int]): The grid ``(h, w)``.
 
         Returns:
-            Tensor: Same shape: ``x`` plus what is mixed, to which the subclass
-            applies ``self.drop_path``.
+            Tensor: Same shape: ``x`` plus ``self.drop_path`` of what is mixed in.
         """
         raise NotImplementedError
 
