@@ -30,6 +30,8 @@ def main() -> None:
         launch.enable_amp(cfg)
     if args.auto_scale_lr:
         launch.enable_auto_scale_lr(cfg)
+    if args.resume and 'load_from' in (args.cfg_options or {}):
+        raise ValueError('--cfg-options load_from has no effect with --resume: it takes everything from its checkpoint')
     if args.resume or cfg.get('resume'):
         resume(cfg, args.resume or cfg.get('load_from') or 'auto')
     check_data(cfg, ['train_dataloader', 'val_dataloader'])

@@ -163,6 +163,21 @@ def test_checkpoints_that_cannot_be_resumed(interrupted, tmp_path):
             train(config(tmp_path / f'lacks_{i}'), tmp_path / 'part.pth')
 
 
+def test_checkpoint_of_another_model(interrupted, tmp_path):
+    state = torch.load(interrupted('cosine'), weights_only=False)
+    for i, (change, name) in enumerate(
+        (
+            (dict(extra=torch.zeros(1)), 'extra'),
+            ({'layer.weight': torch.zeros(3, 2)}, r'layer\.weight'),
+            ({'layer.bias': None}, r'layer\.bias'),
+        )
+    ):
+        changed = {k: v for k, v in {**state['state_dict'], **change}.items() if v is not None}
+        torch.save({**state, 'state_dict': changed}, tmp_path / 'other.pth')
+        with pytest.raises(ValueError, match=rf'other\.pth .* of another model, which differs in {name} \(and 0 more'):
+            train(config(tmp_path / f'run_{i}'), tmp_path / 'other.pth')
+
+
 def test_nothing_left_to_train(interrupted, tmp_path):
     cfg = config(tmp_path / 'done', SCHEDULES['cosine'], train_cfg=dict(by_epoch=True, max_epochs=2))
     assert train(cfg, interrupted('cosine')) == {}

@@ -125,9 +125,11 @@ def test_safeguards_of_a_pure_python_config(built, pure):
     assert [hook.type for hook in built[0].custom_hooks] == [CheckFiniteLossHook, 'vil_mm.FollowScheduleHook']
 
 
-@pytest.mark.parametrize('train_cfg', [dict(max_epochs=0), dict(max_iters=-1)])
+@pytest.mark.parametrize('train_cfg', [dict(max_epochs=0), dict(max_iters=-1), dict(max_iters='ten')])
 def test_training_without_an_epoch(train_cfg, built):
-    with pytest.raises(ValueError, match=r'train_cfg\.max_(epochs=0|iters=-1) must be at least 1'):
+    with pytest.raises(
+        ValueError, match=r"train_cfg\.max_(epochs=0|iters=-1|iters='ten') must be a number of at least 1"
+    ):
         launch.build_runner(Config(dict(launcher='none', train_cfg=train_cfg)))
 
 

@@ -78,6 +78,7 @@ def test_words_are_read():
         ('log_level.x', 1, r"log_level is 'INFO' and has no 'x'"),
         # words that would count as true
         ('default_hooks.visualization.enable', 'no', r'enable=no must be True or False'),
+        ('optim_wrapper.optimizer.lr', '1e-3x', r'lr=1e-3x must be a number'),
     ],
 )
 def test_overrides_without_effect(cfg, key, value, message):

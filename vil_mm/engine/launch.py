@@ -116,14 +116,18 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         ValueError: If several processes without GPUs would run a model with
-            SyncBN, or training would have no epoch.
+            SyncBN, or ``train_cfg`` has no positive length, or learning rates
+            cannot be scaled.
     """
     use_safe_checkpoint_loading()
     scope = cfg.get('default_scope')
-    for name in ('max_epochs', 'max_iters'):
+    for name in ('max_epochs', 'max_iters', 'val_interval'):
         length = (cfg.get('train_cfg') or {}).get(name, 1)
-        if isinstance(length, int) and length < 1:
-            raise ValueError(f'train_cfg.{name}={length} must be at least 1')
+        if not isinstance(length, (int, float)) or length < 1:
+            raise ValueError(f'train_cfg.{name}={length!r} must be a number of at least 1')
+    scale = (cfg.get('auto_scale_lr') or {}).get('enable') and cfg.get('train_dataloader')
+    if scale:
+        enable_auto_scale_lr(cfg)  # for its check
     if not is_cuda_available() and issubclass(_class_of_wrapper(cfg), AmpOptimWrapper):
         # mmcv's ops on the CPU support only float32, so bfloat16 is only used if asked for
         for name in ('type', 'loss_scale', 'dtype'):
@@ -135,7 +139,7 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.launcher == 'pytorch' and not is_cuda_available():
         _start_gloo(cfg)
     runner = RUNNERS.build(cfg)
-    if (cfg.get('auto_scale_lr') or {}).get('enable') and cfg.get('train_dataloader'):
+    if scale:
         _scale_rates(runner, cfg)
     return runner
 

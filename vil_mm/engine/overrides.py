@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -154,6 +155,8 @@ def _check_path(cfg: Config, key: str, value: Any) -> None:
             raise ValueError(f'--cfg-options {key}: {path} is {node!r} and has no {name!r}: set {path} as a whole')
     if isinstance(node, bool) and str(value).lower() in ('yes', 'no', 'on', 'off', 't', 'f', 'y', 'n'):
         raise ValueError(f'--cfg-options {key}={value} must be True or False')
+    if isinstance(node, (int, float)) and isinstance(value, str) and re.match(r'[-+.]?\d', value):
+        raise ValueError(f'--cfg-options {key}={value} must be a number')
 
 
 def _check_new(cfg: Config, node: dict, path: str, name: str, key: str) -> None:

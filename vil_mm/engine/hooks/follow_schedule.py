@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -49,10 +50,11 @@ class FollowScheduleHook(Hook):
 
 
 def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
-    """Check that a checkpoint holds the state of a run that has not ended.
+    """Check that a checkpoint holds the state of a run of this model, which has not ended.
 
     Raises:
-        ValueError: If it lacks a part or is past the end of training.
+        ValueError: If it lacks a part, is of another model or is past the end
+            of training.
     """
     meta = checkpoint.get('meta') or {}
     lacks = [name for name in ('epoch', 'iter') if name not in meta]
@@ -61,6 +63,14 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
         raise ValueError(
             f'{runner._load_from} cannot be resumed, because it lacks {", ".join(lacks)}, like all converted files and '
             'best_*.pth. To start a new run from its weights, set load_from'
+        )
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    own, saved = ({k: v.shape for k, v in state.items()} for state in (model.state_dict(), checkpoint['state_dict']))
+    other = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
+    if other and isinstance(runner, Runner):
+        raise ValueError(
+            f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
+            f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
         )
     done, end, unit = meta['epoch'], runner.max_epochs, 'epochs'
     if by_iter:
