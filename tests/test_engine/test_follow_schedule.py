@@ -1,10 +1,13 @@
 """The schedule of a resumed run is that of a run with the same config from the beginning."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tests.test_engine.tiny import config, record
 from vil_mm.engine import launch
+from vil_mm.engine.hooks.follow_schedule import recompute
 from vil_mm.engine.resuming import resume
 
 
@@ -148,6 +151,14 @@ def test_schedule_that_follows_a_metric(tmp_path):
     message = r'iteration 24, after 2 epochs\. The run goes on at iteration 16.* ReduceOnPlateauLR cannot be recomputed'
     with pytest.raises(ValueError, match=message):
         train(config(tmp_path / 'other', plateau, batch_size=3), path)
+
+
+def test_runner_that_shards_the_optimizer():
+    """As with FSDP: its schedule is not recomputed, so that the epochs must be as long as before."""
+    runner = SimpleNamespace(param_schedulers=[], train_dataloader=range(8), _load_from='epoch_2.pth')
+    assert not recompute(runner, dict(meta=dict(epoch=3, iter=24)), by_iter=False)
+    with pytest.raises(ValueError, match=r'iteration 24, after 2 epochs\..* iteration 16, .* cannot be recomputed'):
+        recompute(runner, dict(meta=dict(epoch=2, iter=24)), by_iter=False)
 
 
 def test_checkpoints_that_cannot_be_resumed(interrupted, tmp_path):

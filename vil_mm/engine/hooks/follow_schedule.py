@@ -35,26 +35,31 @@ class FollowScheduleHook(Hook):
         """Adapt what is about to be resumed, in place.
 
         Raises:
-            ValueError: If the checkpoint holds no state of a run, or is past
-                the end of training, or the schedule cannot be recomputed.
+            ValueError: If the checkpoint holds no state of a run or is of
+                another model or past the end of training, or if the schedule
+                cannot be recomputed.
         """
         if not runner._resume:
             return
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         check_state(runner, checkpoint, by_iter)
         keep_best_of_other_runs(runner, checkpoint)
+        recomputed = recompute(runner, checkpoint, by_iter)
+        if not isinstance(runner, Runner):  # FlexibleRunner, whose optimizer may be sharded
+            return
+        check_model(runner, checkpoint)
         names = {key for part in nested_dicts(runner.cfg.get('optim_wrapper')) for key in part}
         scheduled = {name for s in schedulers_of(runner) for name in (s.param_name, f'initial_{s.param_name}')}
-        names = names | scheduled if recompute(runner, checkpoint, by_iter) else names - scheduled
-        take_settings(runner.optim_wrapper, checkpoint['optimizer'], names)
+        take_settings(
+            runner.optim_wrapper, checkpoint['optimizer'], names | scheduled if recomputed else names - scheduled
+        )
 
 
 def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
-    """Check that a checkpoint holds the state of a run of this model, which has not ended.
+    """Check that a checkpoint holds the state of a run that has not ended.
 
     Raises:
-        ValueError: If it lacks a part, is of another model or is past the end
-            of training.
+        ValueError: If it lacks a part or is past the end of training.
     """
     meta = checkpoint.get('meta') or {}
     lacks = [name for name in ('epoch', 'iter') if name not in meta]
@@ -63,14 +68,6 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
         raise ValueError(
             f'{runner._load_from} cannot be resumed, because it lacks {", ".join(lacks)}, like all converted files and '
             'best_*.pth. To start a new run from its weights, set load_from'
-        )
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    own, saved = ({k: v.shape for k, v in state.items()} for state in (model.state_dict(), checkpoint['state_dict']))
-    other = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
-    if other and isinstance(runner, Runner):
-        raise ValueError(
-            f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
-            f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
         )
     done, end, unit = meta['epoch'], runner.max_epochs, 'epochs'
     if by_iter:
@@ -82,6 +79,23 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
         )
     if done == end:
         runner.logger.warning(f'{runner._load_from} has all {end} {unit} of train_cfg: there is nothing left to train')
+
+
+def check_model(runner: Runner, checkpoint: dict) -> None:
+    """Check that a checkpoint is of the runner's model, because mmengine only warns of what does not fit.
+
+    Raises:
+        ValueError: If a tensor is missing, superfluous or of another shape.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    states = model.state_dict(), checkpoint['state_dict']
+    own, saved = ({name: getattr(value, 'shape', None) for name, value in state.items()} for state in states)
+    other = sorted(name for name in own.keys() | saved.keys() if own.get(name, 0) != saved.get(name, 0))
+    if other:
+        raise ValueError(
+            f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
+            f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
+        )
 
 
 def recompute(runner: Runner, checkpoint: dict, by_iter: bool) -> bool:
