@@ -165,3 +165,13 @@ def test_pure_python_config(tmp_path):
         override(cfg, {'data_root': '/x'})
     override(cfg, {'optim_wrapper.optimizer.lr': 0.2})
     assert cfg.optim_wrapper.optimizer.lr == 0.2 and cfg.optim_wrapper.optimizer.type.__name__ == 'AdamW'
+
+
+def test_copies_of_a_number():
+    """Equal numbers of other names are not taken for copies."""
+    cfg = Config(dict(classes=10, model=dict(head=dict(classes=10, hidden=10)), train_dataloader=dict(batch_size=10)))
+    with pytest.raises(ValueError, match=r'Set where the config copied it: model\.head\.classes=5$'):
+        override(cfg, dict(classes=5))
+    cfg.model.head.classes = 9
+    with pytest.raises(ValueError, match=r"'classes' is only a variable of the config, which nothing reads$"):
+        override(cfg, dict(classes=5))
