@@ -22,7 +22,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = launch.load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
+    if 'load_from' in (args.cfg_options or {}):
+        raise ValueError(f'--cfg-options load_from has no effect: the checkpoint is {args.checkpoint}')
     cfg.load_from = args.checkpoint
+    cfg.resume = False
     if args.out:
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]

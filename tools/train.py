@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='resume from this checkpoint (default: the newest whole one in the work directory)',
+        help='resume from this checkpoint (default: the last whole one in the work directory)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on the CPU)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch size')
@@ -30,8 +30,10 @@ def main() -> None:
         launch.enable_amp(cfg)
     if args.auto_scale_lr:
         launch.enable_auto_scale_lr(cfg)
-    if args.resume:
-        resume(cfg, args.resume)
+    if args.resume and 'load_from' in (args.cfg_options or {}):
+        raise ValueError('--cfg-options load_from has no effect with --resume: it takes everything from its checkpoint')
+    if args.resume or cfg.get('resume'):
+        resume(cfg, args.resume or cfg.get('load_from') or 'auto')
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
     launch.build_runner(cfg).train()
 

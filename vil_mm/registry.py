@@ -4,6 +4,8 @@ Each imports its modules when a name of the scope is first looked up, so that
 ``type='vil_mm.ViL'`` works in any OpenMMLab project without ``custom_imports``.
 """
 
+from collections.abc import Iterator
+
 from ._extras import require
 
 require('mmengine')
@@ -25,3 +27,35 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='vil_mm',
     locations=['vil_mm.engine'],
 )
+
+
+def find_class(kind: str | type | None, registry: Registry, scope: str | None = None) -> type | None:
+    """Find what the ``type`` of a config names.
+
+    Args:
+        kind (str | type | None): A registered name, with or without its scope;
+            a full name such as ``'torch.nn.SyncBatchNorm'``; or, as in
+            pure-Python configs, the class itself.
+        registry (Registry): Root of the registries of its sort.
+        scope (str, optional): The default scope of the config.
+
+    Returns:
+        type | None: The class, or None if nothing has that name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as scoped:
+        try:
+            return scoped.get(kind)
+        except RuntimeError:  # what mmengine raises for some names that it does not find
+            return None
+
+
+def nested_dicts(config: object) -> Iterator[dict]:
+    """List a config, if it is a dict, and all dicts within it."""
+    if isinstance(config, dict):
+        yield config
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            yield from nested_dicts(value)

@@ -3,11 +3,12 @@
 import argparse
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from vil_mm._extras import EXTRAS, require
 from vil_mm.apis import count_macs, count_published_macs, image_size
+from vil_mm.engine.overrides import add_override_argument, override
 
 
 def build_model(cfg: Config) -> torch.nn.Module:
@@ -57,11 +58,11 @@ def main() -> None:
         help='height and width (default of classifiers: that of training)',
     )
     parser.add_argument('--published', action='store_true', help="also count as ViL's publication does")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
+    add_override_argument(parser)
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        override(cfg, args.cfg_options)
     if not args.shape and cfg.get('default_scope') != 'mmpretrain':
         parser.error('--shape is needed: the images of this task have no one size')
     model = build_model(cfg)

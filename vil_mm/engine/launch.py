@@ -1,27 +1,37 @@
 """From the command line of ``tools/train.py`` and ``tools/test.py`` to a runner."""
 
 import argparse
+import inspect
 import os
 from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmcv.ops import SyncBatchNorm
+from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, RUNNERS, STRATEGIES
 from mmengine.runner import Runner
 
 from .._extras import EXTRAS, require
+from ..registry import find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
+from .hooks import CheckFiniteLossHook, FollowScheduleHook
+from .optimizers import CPUAmpOptimWrapper
+from .overrides import add_override_argument, override
 
-FINITE_LOSS_HOOK = 'vil_mm.CheckFiniteLossHook'
+SYNCHRONIZED_NORMS = (torch.nn.SyncBatchNorm, SyncBatchNorm)
+#: Hooks of every run.
+SAFEGUARDS = (CheckFiniteLossHook, FollowScheduleHook)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that all tools have."""
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='config overrides')
+    add_override_argument(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # passed by the launcher, which also sets the environment variable that is read
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -35,18 +45,22 @@ def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dic
         work_dir (str, optional): The run's folder. Defaults to
             ``work_dirs/<name of the config>``.
         launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        cfg_options (dict, optional): Overrides, as ``DictAction`` reads them.
+        cfg_options (dict, optional): Overrides, as
+            :func:`~vil_mm.engine.overrides.override` takes them.
 
     Raises:
         ImportError: If the task's library is not installed; it names the extra.
+        ValueError: If an override would have no effect.
     """
     cfg = Config.fromfile(path)
     if cfg.get('default_scope') in EXTRAS:
         require(cfg.default_scope)
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        override(cfg, cfg_options)
     cfg.launcher = launcher
     if work_dir is not None:
+        if 'work_dir' in (cfg_options or {}):
+            raise ValueError(f'--work-dir {work_dir} and --cfg-options work_dir={cfg.work_dir} both name the folder')
         cfg.work_dir = work_dir
     cfg.setdefault('work_dir', str(Path('work_dirs') / Path(path).stem))
     return cfg
@@ -59,14 +73,17 @@ def enable_amp(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
 
     Raises:
-        ValueError: If the model has RoIAlign, which mmcv supports only in
-            float32 on the CPU.
+        ValueError: If the config has a wrapper of its own, or the model has
+            RoIAlign, which mmcv supports only in float32 on the CPU.
     """
+    wrapper = _class_of_wrapper(cfg)
+    if wrapper not in (OptimWrapper, AmpOptimWrapper, CPUAmpOptimWrapper):
+        raise ValueError(f'--amp would replace type={cfg.optim_wrapper.type} of optim_wrapper: use only one of them')
     if is_cuda_available():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
-    if 'roi_head' in cfg.get('model', {}):
+    if any('roi_head' in part for part in nested_dicts(cfg.get('model'))):
         raise ValueError(f"--amp needs a GPU for {cfg.model.type}: mmcv's RoIAlign supports only float32 on the CPU")
     cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
     for name in ('loss_scale', 'dtype'):
@@ -83,7 +100,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     Raises:
         ValueError: If the config does not say for which batch size it was made.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, which has none')
     cfg.auto_scale_lr.enable = True
 
@@ -99,19 +116,65 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         ValueError: If several processes without GPUs would run a model with
-            SyncBN.
+            SyncBN, or ``train_cfg`` has no positive length, or learning rates
+            cannot be scaled.
     """
     use_safe_checkpoint_loading()
-    if not is_cuda_available() and (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
+    scope = cfg.get('default_scope')
+    for name in ('max_epochs', 'max_iters', 'val_interval'):
+        length = (cfg.get('train_cfg') or {}).get(name, 1)
+        if not isinstance(length, (int, float)) or length < 1:
+            raise ValueError(f'train_cfg.{name}={length!r} must be a number of at least 1')
+    scale = (cfg.get('auto_scale_lr') or {}).get('enable') and cfg.get('train_dataloader')
+    if scale:
+        enable_auto_scale_lr(cfg)  # for its check
+    if not is_cuda_available() and issubclass(_class_of_wrapper(cfg), AmpOptimWrapper):
         # mmcv's ops on the CPU support only float32, so bfloat16 is only used if asked for
-        cfg.optim_wrapper = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'loss_scale', 'dtype')}
+        for name in ('type', 'loss_scale', 'dtype'):
+            cfg.optim_wrapper.pop(name, None)
         print_log('there is no GPU: training in float32, not in the mixed precision of the config')
     hooks = cfg.get('custom_hooks') or []
-    if not any(hook.get('type') == FINITE_LOSS_HOOK for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]
+    kinds = [find_class(hook.get('type'), HOOKS, scope) if isinstance(hook, dict) else type(hook) for hook in hooks]
+    cfg.custom_hooks = [*hooks, *(dict(type=f'vil_mm.{kind.__name__}') for kind in SAFEGUARDS if kind not in kinds)]
     if cfg.launcher == 'pytorch' and not is_cuda_available():
         _start_gloo(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
+    if scale:
+        _scale_rates(runner, cfg)
+    return runner
+
+
+def _class_of_wrapper(cfg: Config) -> type:
+    wrapper = cfg.get('optim_wrapper') or {}
+    return find_class(wrapper.get('type', 'OptimWrapper'), OPTIM_WRAPPERS, cfg.get('default_scope')) or OptimWrapper
+
+
+def _scale_rates(runner: Runner, cfg: Config) -> None:
+    """Make mmengine's scaling of the learning rate count accumulated gradients and include the bounds of schedules.
+
+    Raises:
+        ValueError: If gradients are accumulated in a runner that cannot count
+            them.
+    """
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if accumulated != 1 and not isinstance(runner, Runner):
+        raise ValueError(
+            f'auto_scale_lr does not count accumulative_counts={accumulated} with {type(runner).__name__}: set the '
+            'learning rate yourself'
+        )
+    batch_size = cfg.train_dataloader.batch_size * runner.world_size * accumulated
+    ratio = batch_size / cfg.auto_scale_lr.base_batch_size
+    # mmengine divides the batch size of one iteration by this
+    runner.auto_scale_lr = dict(cfg.auto_scale_lr, base_batch_size=cfg.auto_scale_lr.base_batch_size / accumulated)
+    print_log(
+        f'auto_scale_lr: batches of {batch_size} images, so that learning rates are scaled by {ratio:g}', 'current'
+    )
+    for scheduler in nested_dicts(runner.param_schedulers):
+        kind = find_class(scheduler.get('type'), PARAM_SCHEDULERS, cfg.get('default_scope'))
+        if isinstance(kind, type) and issubclass(kind, LRSchedulerMixin):
+            for bound in ('eta_min', 'eta_max'):
+                if scheduler.get(bound):
+                    scheduler[bound] *= ratio
 
 
 def _start_gloo(cfg: Config) -> None:
@@ -119,18 +182,21 @@ def _start_gloo(cfg: Config) -> None:
 
     Raises:
         ValueError: If the model has synchronized batch norms, which PyTorch
-            supports only on GPUs.
+            and mmcv support only on GPUs.
     """
-    if "'SyncBN'" in str(cfg.model):
+    scope = cfg.get('default_scope')
+    kinds = [find_class(part.get('type'), MODELS, scope) for part in nested_dicts(cfg.model)]
+    if cfg.get('sync_bn') or any(inspect.isclass(kind) and issubclass(kind, SYNCHRONIZED_NORMS) for kind in kinds):
         raise ValueError(
-            "several processes without GPUs cannot run a model with type='SyncBN': set another type in its norm_cfg, "
-            'or start one process'
+            "several processes without GPUs cannot run a model with synchronized batch norms (type='SyncBN'): set "
+            'another type in its norm_cfg and no sync_bn, or start one process'
         )
     cfg.env_cfg.dist_cfg = dict(backend='gloo')
-    if cfg.get('strategy', {}).get('type') == 'FSDPStrategy':
+    runner = find_class(cfg.get('runner_type'), RUNNERS) or Runner
+    if find_class((cfg.get('strategy') or {}).get('type'), STRATEGIES) is STRATEGIES.get('FSDPStrategy'):
         cfg.strategy.setdefault('model_wrapper', dict(type='MMFullyShardedDataParallel'))
         cfg.strategy.model_wrapper.setdefault('device_id', 'cpu')
-    elif 'runner_type' not in cfg:
+    elif issubclass(runner, Runner):
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel',
             device_ids=None,

@@ -1,5 +1,6 @@
 from .check_finite_loss import CheckFiniteLossHook
 from .draw_predictions import DrawPredictionsHook
+from .follow_schedule import FollowScheduleHook
 from .keep_first_classes import KeepFirstClassesHook
 from .performer_redraw import PerformerRedrawHook
 from .random_shift_switch import RandomShiftSwitchHook
@@ -7,6 +8,7 @@ from .random_shift_switch import RandomShiftSwitchHook
 __all__ = [
     'CheckFiniteLossHook',
     'DrawPredictionsHook',
+    'FollowScheduleHook',
     'KeepFirstClassesHook',
     'PerformerRedrawHook',
     'RandomShiftSwitchHook',

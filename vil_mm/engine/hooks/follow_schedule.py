@@ -1,0 +1,178 @@
+"""The schedule of a resumed run."""
+
+import warnings
+from pathlib import Path
+
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from ...registry import HOOKS, nested_dicts
+
+#: What changes in a scheduler as it steps.
+POSITION = ('last_step', '_global_step', '_last_value')
+
+
+@HOOKS.register_module()
+class FollowScheduleHook(Hook):
+    """Make a resumed run follow the schedule of its config, whatever the run before it followed.
+
+    mmengine takes the schedulers and the count of iterations from the
+    checkpoint. They are wrong if an epoch now has another number of iterations,
+    because the batch size, the number of processes or the data changed, or if
+    the config has another schedule. Then this hook steps the config's schedulers
+    up to the checkpoint's epoch, so that each learning rate is that of a run
+    which had this config from the beginning. Training that counts iterations
+    goes on at the checkpoint's iteration, whatever the batch size, because its
+    schedule counts iterations too.
+
+    The optimizer's other settings that the config names, such as the weight
+    decay, are the config's as well.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Adapt what is about to be resumed, in place.
+
+        Raises:
+            ValueError: If the checkpoint holds no state of a run or is of
+                another model or past the end of training, or if the schedule
+                cannot be recomputed.
+        """
+        if not runner._resume:
+            return
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        check_state(runner, checkpoint, by_iter)
+        keep_best_of_other_runs(runner, checkpoint)
+        recomputed = recompute(runner, checkpoint, by_iter)
+        if not isinstance(runner, Runner):  # FlexibleRunner, whose optimizer may be sharded
+            return
+        check_model(runner, checkpoint)
+        names = {key for part in nested_dicts(runner.cfg.get('optim_wrapper')) for key in part}
+        scheduled = {name for s in schedulers_of(runner) for name in (s.param_name, f'initial_{s.param_name}')}
+        take_settings(
+            runner.optim_wrapper, checkpoint['optimizer'], names | scheduled if recomputed else names - scheduled
+        )
+
+
+def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
+    """Check that a checkpoint holds the state of a run that has not ended.
+
+    Raises:
+        ValueError: If it lacks a part or is past the end of training.
+    """
+    meta = checkpoint.get('meta') or {}
+    lacks = [name for name in ('epoch', 'iter') if name not in meta]
+    lacks += [name for name in ('optimizer', 'message_hub') if name not in checkpoint]
+    if lacks:
+        raise ValueError(
+            f'{runner._load_from} cannot be resumed, because it lacks {", ".join(lacks)}, like all converted files and '
+            'best_*.pth. To start a new run from its weights, set load_from'
+        )
+    done, end, unit = meta['epoch'], runner.max_epochs, 'epochs'
+    if by_iter:
+        done, end, unit = meta['iter'], runner.max_iters, 'iterations'
+    if done > end:
+        raise ValueError(
+            f'{runner._load_from} has {done} {unit}, but train_cfg ends after {end}: set a later end, or resume '
+            'another checkpoint'
+        )
+    if done == end:
+        runner.logger.warning(f'{runner._load_from} has all {end} {unit} of train_cfg: there is nothing left to train')
+
+
+def check_model(runner: Runner, checkpoint: dict) -> None:
+    """Check that a checkpoint is of the runner's model, because mmengine only warns of what does not fit.
+
+    Raises:
+        ValueError: If a tensor is missing, superfluous or of another shape.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    states = model.state_dict(), checkpoint['state_dict']
+    own, saved = ({name: getattr(value, 'shape', None) for name, value in state.items()} for state in states)
+    other = sorted(name for name in own.keys() | saved.keys() if own.get(name, 0) != saved.get(name, 0))
+    if other:
+        raise ValueError(
+            f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
+            f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
+        )
+
+
+def recompute(runner: Runner, checkpoint: dict, by_iter: bool) -> bool:
+    """Replace a checkpoint's schedule, in place, unless it is that of the config at the same iteration.
+
+    Returns:
+        bool: Whether it was replaced.
+
+    Raises:
+        ValueError: If the iteration changes, but the schedule depends on more
+            than the iteration.
+    """
+    meta, length, schedulers = checkpoint['meta'], len(runner.train_dataloader), schedulers_of(runner)
+    iteration = meta['iter'] if by_iter else meta['epoch'] * length
+    saved = checkpoint.get('param_schedulers') or []
+    saved = [state for states in saved.values() for state in states] if isinstance(saved, dict) else saved
+    same = [settings(s.state_dict()) for s in schedulers] == [settings(state) for state in saved]
+    fixed = [type(s).__name__ for s in schedulers if getattr(s, 'need_val_args', False)]
+    if not isinstance(runner, Runner):
+        fixed.append(type(runner).__name__)
+    if iteration == meta['iter'] and (same or fixed):
+        return False
+    change = (
+        f'{runner._load_from} was written at iteration {meta["iter"]}, after {meta["epoch"]} epochs. The run goes on '
+        f'at iteration {iteration}, with {length} iterations per epoch'
+    )
+    if fixed:
+        raise ValueError(
+            f'{change}, and the schedule with {fixed[0]} cannot be recomputed. Resume with the batch size, number of '
+            'processes and data that the run had'
+        )
+    runner.logger.warning(f'{change} and the schedule of the config')
+    meta['iter'] = iteration
+    with warnings.catch_warnings():
+        # that schedulers step, but not the optimizer
+        warnings.simplefilter('ignore', UserWarning)
+        for i in range(1, iteration + 1):
+            for scheduler in schedulers:
+                if not scheduler.by_epoch:
+                    scheduler.step()
+            if not by_iter and i % length == 0:
+                for scheduler in schedulers:
+                    if scheduler.by_epoch:
+                        scheduler.step()
+    # without this entry, mmengine keeps the runner's schedulers as they are
+    checkpoint.pop('param_schedulers', None)
+    return True
+
+
+def schedulers_of(runner: Runner) -> list:
+    """List the schedulers of a runner, of all its optimizers."""
+    schedulers = runner.param_schedulers or []
+    return [s for group in schedulers.values() for s in group] if isinstance(schedulers, dict) else schedulers
+
+
+def settings(state: dict) -> dict:
+    """Leave out of a scheduler's state what changes as it steps."""
+    return {name: value for name, value in state.items() if name not in POSITION}
+
+
+def take_settings(wrapper: OptimWrapper | OptimWrapperDict, state: dict, names: set[str]) -> None:
+    """Copy the settings of those names from an optimizer's groups of parameters to a saved state, in place."""
+    if isinstance(wrapper, OptimWrapperDict):
+        for name, one in wrapper.items():
+            take_settings(one, state[name], names)
+        return
+    base = state.get('base_param_settings')
+    for group, saved in zip(wrapper.param_groups, [*state['param_groups'], *([base] if base else [])]):
+        saved.update({name: value for name, value in group.items() if name in names})
+
+
+def keep_best_of_other_runs(runner: Runner, checkpoint: dict) -> None:
+    """Forget the path of the best checkpoint if it is in another folder, since mmengine would delete the file there."""
+    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    work_dir = Path(runner.work_dir)
+    folder = Path(hook.out_dir, work_dir.name) if hook is not None and hook.out_dir else work_dir
+    info = checkpoint['message_hub'].get('runtime_info', {})
+    for name in [name for name in info if name.startswith('best_ckpt')]:
+        if info[name] and Path(info[name]).resolve().parent != folder.resolve():
+            del info[name]

@@ -1,0 +1,178 @@
+"""Overrides of a config from the command line."""
+
+import argparse
+import difflib
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS, RUNNERS
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+
+from ..registry import find_class
+
+#: Keys of a config that mmengine reads beside the arguments of the runner.
+OTHER_KEYS = {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+}
+#: Keys of dicts in which mmengine drops others silently, or finds them only when it writes the first checkpoint.
+INNER_KEYS = {
+    'auto_scale_lr': {'base_batch_size', 'enable'},
+    'default_hooks.checkpoint': set(inspect.signature(CheckpointHook).parameters) - {'kwargs'},
+    'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'optim_wrapper.paramwise_cfg': {
+        'bias_decay_mult',
+        'bias_lr_mult',
+        'bypass_duplicate',
+        'custom_keys',
+        'dcn_offset_lr_mult',
+        'dwconv_decay_mult',
+        'flat_decay_mult',
+        'layer_decay_rate',
+        'norm_decay_mult',
+        # of mmdet's and mmseg's layer decay
+        'decay_rate',
+        'decay_type',
+        'num_layers',
+    },
+}
+
+
+class OverrideAction(DictAction):
+    """mmengine's ``DictAction``, with errors for what it would drop or misread."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the words ``KEY=VALUE`` to those of earlier calls."""
+        keys = list(getattr(namespace, self.dest) or {})
+        for word in values or ():
+            key, equals, _ = word.partition('=')
+            if not equals or '' in key.split('.'):
+                parser.error(f'{option_string} {word!r} must be KEY=VALUE, where KEY is names joined by single dots')
+            for other in keys:
+                if f'{key}.'.startswith(f'{other}.') or f'{other}.'.startswith(f'{key}.'):
+                    parser.error(f'{option_string} sets {key!r} and {other!r}, of which one overrides the other')
+            keys.append(key)
+        super().__call__(parser, namespace, values, option_string)  # type: ignore[arg-type]
+
+
+def add_override_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--cfg-options``, whose value is what :func:`override` takes."""
+    parser.add_argument('--cfg-options', nargs='+', action=OverrideAction, metavar='KEY=VALUE', help='config overrides')
+
+
+def override(cfg: Config, options: dict) -> None:
+    """Override values of a config, or say why an override would have no effect.
+
+    Args:
+        cfg (Config): The config; changed in place.
+        options (dict): Values by their keys, which are names and indices of
+            lists joined by dots.
+
+    Raises:
+        ValueError: If a key is unknown or a mere variable of the config, or a
+            value cannot be meant. The message names the nearest known key, or
+            the keys to which the config copied the variable.
+    """
+    runner = find_class(options.get('runner_type', cfg.get('runner_type')), RUNNERS) or Runner
+    read = {*inspect.signature(runner).parameters, *OTHER_KEYS} - {'cfg', 'launcher'}
+    if 'data_preprocessor' in (cfg.get('model') or {}):
+        read.remove('data_preprocessor')  # mmengine takes the model's
+    for key, value in options.items():
+        name = key.split('.')[0]
+        if name == 'launcher':
+            raise ValueError('--cfg-options launcher has no effect: use --launcher')
+        if name not in read:
+            raise ValueError(f'--cfg-options {key} has no effect: {_explain(cfg, key, value, read)}')
+        _check_path(cfg, key, value)
+    cfg.merge_from_dict(options)
+    if any(key.split('.')[0] == 'custom_imports' for key in options):
+        import_modules_from_strings(**cfg.custom_imports)
+
+
+def _explain(cfg: Config, key: str, value: Any, read: set[str]) -> str:
+    """Say why a top-level key that nothing reads has no effect, and what to do."""
+    name, _, rest = key.partition('.')
+    if name not in cfg:
+        return f'there is no {name!r} in the config.{_suggest(name, read | set(cfg.keys()))}'
+    copies = list(_copies(cfg[name], name, {k: v for k, v in cfg.items() if k in read}))
+    if not copies:
+        return f'{name!r} is only a variable of the config, which nothing reads'
+    words = ' '.join(f'{copy}.{rest}={value}' if rest else f'{copy}={value}' for copy in copies)
+    return f'{name!r} is only a variable of the config. Set where the config copied it: {words}'
+
+
+def _copies(value: Any, name: str, node: Any, path: str = '') -> Iterator[str]:
+    """List the keys, within a config, of copies of a variable.
+
+    Numbers and the like are often equal by chance, so that their copies must
+    have the variable's name.
+    """
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for key, inner in items:
+        full = f'{path}{key}'
+        if inner == value and (key == name or isinstance(value, (str, dict, list, tuple))):
+            yield full
+        else:
+            yield from _copies(value, name, inner, f'{full}.')
+
+
+def _check_path(cfg: Config, key: str, value: Any) -> None:
+    """Check that a key leads through the config, and that nothing would silently drop or misread its value."""
+    node: Any = cfg
+    names = key.split('.')
+    for i, name in enumerate(names):
+        path = '.'.join(names[:i])
+        if name == '_delete_':
+            return
+        if isinstance(node, list):
+            if not name.isdigit() or int(name) >= len(node):
+                raise ValueError(f'--cfg-options {key}: {path} is a list, so {name!r} must be 0 to {len(node) - 1}')
+            node = node[int(name)]
+        elif node is None or isinstance(node, (dict, Config)):
+            node = node or {}
+            if path and name not in node:
+                _check_new(cfg, node, path, name, key)
+            node = node.get(name)
+        else:
+            raise ValueError(f'--cfg-options {key}: {path} is {node!r} and has no {name!r}: set {path} as a whole')
+    if isinstance(node, bool) and str(value).lower() in ('yes', 'no', 'on', 'off', 't', 'f', 'y', 'n'):
+        raise ValueError(f'--cfg-options {key}={value} must be True or False')
+    if isinstance(node, (int, float)) and isinstance(value, str) and re.match(r'[-+.]?\d', value):
+        raise ValueError(f'--cfg-options {key}={value} must be a number')
+
+
+def _check_new(cfg: Config, node: dict, path: str, name: str, key: str) -> None:
+    """Check a new name in a dict. What builds the object from the dict finds most of the wrong ones, but not all."""
+    known = INNER_KEYS.get(path, set()) | set(node)
+    if name in known:
+        return
+    # another class or constructor may know more
+    other = 'constructor' in (cfg.get('optim_wrapper') or {}) if path == 'optim_wrapper.paramwise_cfg' else False
+    if path == 'default_hooks.checkpoint':
+        other = find_class(node.get('type'), HOOKS) is not CheckpointHook
+    near = 'type' not in node and difflib.get_close_matches(name, sorted(known), 1, 0.85)
+    if near or (path in INNER_KEYS and not other):
+        raise ValueError(f'--cfg-options {key} has no effect: {path} has no {name!r}.{_suggest(name, known)}')
+
+
+def _suggest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    return f' Did you mean {near[0]!r}?' if near else ''
