@@ -73,7 +73,7 @@ def test_pipelines_without_one_size(steps):
     for train_dataloader in (cfg.train_dataloader, None):
         cfg.train_dataloader = train_dataloader
         assert choose_shape(cfg, None) == (64, 64)
-    del cfg['train_dataloader']
+    cfg.pop('train_dataloader')
     assert choose_shape(cfg, None) == (64, 64)
 
 

@@ -20,7 +20,7 @@ from tools.visualization.show_attention import show_attention
 from tools.visualization.show_predictions import show_predictions
 
 NUM_IMAGES = 12
-CHANNELS = {'gray': 1, 'four channels': 4, 'zip': 3, 'no files': 1, 'several labels': 3, 'wrapped': 3}
+CHANNELS = {'gray': 1, 'four channels': 4, 'zip': 3, 'no files': 1, 'several labels': 3}
 
 
 def images(channels):
@@ -68,11 +68,10 @@ def write_config(kind, labels, folder):
     channels = CHANNELS[kind]
     cfg.model.backbone.in_channels = channels
     cfg.data_preprocessor = dict(mean=[127.5] * channels, std=[127.5] * channels, to_rgb=channels == 3)
-    if kind == 'several labels':
-        cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=256, thr=0.52)
     dataset = write_data(kind, labels, folder)
     dataset['pipeline'] += [dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
-    if kind == 'wrapped':
+    if kind == 'several labels':
+        cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=256, thr=0.52)
         dataset = dict(type='ConcatDataset', datasets=[dataset])
     cfg.test_dataloader = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False, batch_size=5)
     cfg.test_dataloader.pop('dataset')
