@@ -7,6 +7,7 @@ model = dict(
         img_size=1344,  # the largest image, 1333, rounded up to the last stride
         attn_cfg=dict(type='vil_mm.SlidingWindowAttention'),
         position_fit='crop',
+        partial_patches='drop',
         out_indices=(1, 2, 3),
         output_norm=None,
         drop_path_rate=0.1,

@@ -10,6 +10,8 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
         size=(512, 512),
+        # the last stride, so that the maps of all stages show the same part of the image
+        test_cfg=dict(size_divisor=32),
     ),
     decode_head=dict(
         type='UPerHead',

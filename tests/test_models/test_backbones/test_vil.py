@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
@@ -38,7 +39,7 @@ def test_any_size(variant, size):
     assert [x.shape[1] for x in outputs] == [8, 16, 16, 32]
     h, w = size
     for x, patch_size in zip(outputs, (4, 2, 2, 2)):
-        h, w = max(1, h // patch_size), max(1, w // patch_size)
+        h, w = -(-h // patch_size), -(-w // patch_size)
         assert x.shape[2:] == (h, w)
         assert x.isfinite().all()
     sum(x.square().mean() for x in outputs).backward()
@@ -271,7 +272,7 @@ def test_image_smaller_than_a_patch():
 
 
 def test_full_attention_says_what_to_change():
-    with pytest.raises(ValueError, match=r'hw_shape=\(9, 13\).*grid of \(4, 4\).*SlidingWindowAttention.*img_size'):
+    with pytest.raises(ValueError, match=r'hw_shape=\(10, 14\).*grid of \(4, 4\).*SlidingWindowAttention.*img_size'):
         build()(torch.rand(1, 3, 157, 211))
 
 
@@ -304,3 +305,27 @@ def test_cropped_positions():
         model(torch.randn(1, 3, 64, 68))
     with pytest.raises(ValueError, match="fit='pad' is not one of 'interpolate', 'crop'"):
         build(absolute_position=True, position_fit='pad')
+
+
+def test_partial_patches():
+    """A map is padded to whole patches at every stage, so that all outputs show the same part of the image."""
+    image = torch.randn(2, 3, 55, 61)
+    padded = build(attn_cfg=SLIDING).eval()
+    assert [tuple(x.shape[2:]) for x in padded(image)] == [(14, 16), (7, 8), (4, 4), (2, 2)]
+    whole = F.pad(image, (0, 3, 0, 1))
+    torch.testing.assert_close(padded(image)[:2], padded(whole)[:2])
+    dropping = build(attn_cfg=SLIDING, partial_patches='drop').eval()
+    dropping.load_state_dict(padded.state_dict())
+    assert [tuple(x.shape[2:]) for x in dropping(image)] == [(13, 15), (6, 7), (3, 3), (1, 1)]
+    torch.testing.assert_close(dropping(image)[0], dropping(image[..., :52, :60])[0])
+    torch.testing.assert_close(dropping(image[..., :32, :32]), padded(image[..., :32, :32]))
+    with pytest.raises(ValueError, match="partial_patches='crop' is not one of 'pad', 'drop'"):
+        build(partial_patches='crop')
+
+
+@pytest.mark.parametrize(('partial_patches', 'grid'), [('pad', (15, 14)), ('drop', (14, 13))])
+def test_position_parameters_fit_img_size(partial_patches, grid):
+    model = build(img_size=(57, 55), absolute_position=True, partial_patches=partial_patches)
+    position = model.stages[0].embed.position_embed
+    assert (position.rows.shape[1], position.columns.shape[1]) == grid
+    assert len(model(torch.rand(1, 3, 57, 55))) == 4

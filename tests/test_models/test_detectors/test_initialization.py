@@ -17,6 +17,7 @@ def detection_backbone(build, checkpoint, **kwargs):
         img_size=1344,
         attn_cfg=dict(type='vil_mm.SlidingWindowAttention'),
         position_fit='crop',
+        partial_patches='drop',
         output_norm=None,
         init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.'),
     )

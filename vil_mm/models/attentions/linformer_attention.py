@@ -34,13 +34,7 @@ class LinformerAttention(BaseAttention):
     """
 
     def __init__(
-        self,
-        embed_dims: int,
-        num_heads: int,
-        *,
-        num_features: int = 256,
-        share_kv: bool = True,
-        **kwargs,
+        self, embed_dims: int, num_heads: int, *, num_features: int = 256, share_kv: bool = True, **kwargs
     ) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
         if num_features < 1:

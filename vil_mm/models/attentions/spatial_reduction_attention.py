@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ..layers import skip_other_shapes
+from ..layers import skip_other_shapes, to_map
 from .base_attention import BaseAttention, merge_heads
 
 
@@ -54,7 +54,7 @@ class SpatialReductionAttention(BaseAttention):
     def _reduce(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Make the tokens to attend to: ``G`` global ones, then those of the reduced map, ``(N, G + L, C)``."""
         ratio = self.reduction_ratio
-        featmap = x[:, self.num_global_tokens :].mT.unflatten(2, hw_shape)
+        featmap = to_map(x[:, self.num_global_tokens :], hw_shape)
         featmap = F.pad(featmap, (0, max(0, ratio - hw_shape[1]), 0, max(0, ratio - hw_shape[0])))
         reduced = self.reduction(featmap).flatten(2)
         # an instance norm that takes a single token too

@@ -121,9 +121,6 @@ class DWNet(BaseBackbone):
             ``norm_cfg``. Defaults to ``'last'``.
         norm_cfg (dict): Config of the norms in the blocks. Defaults to batch
             norm; the published detectors have ``dict(type='SyncBN')``.
-        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
-            truncated normal weights of linear layers; convolutions are
-            initialized as in PyTorch.
         **kwargs: Arguments of :class:`BaseBackbone`.
 
     Raises:
@@ -164,10 +161,6 @@ class DWNet(BaseBackbone):
         with_cp: bool | str = False,
         output_norm: str | None = 'last',
         norm_cfg: dict = dict(type='BN'),
-        init_cfg: dict | Sequence[dict] | None = (
-            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
-        ),
         **kwargs,
     ) -> None:
         settings = arch_settings(arch, self.arch_zoo, ('embed_dims', 'depths'))
@@ -198,7 +191,6 @@ class DWNet(BaseBackbone):
             stages,
             norm_cfg=norm_cfg if output_norm == 'each' else LAYER_NORM,
             output_norm=output_norm,
-            init_cfg=init_cfg,
             **kwargs,
         )
         self.entries = self.entries_of_kind[conv_type]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
+from ..base.arch import SWIN_BASE, SWIN_SMALL, SWIN_TINY
 from ..layers import (
     BaseEmbedding,
     ConvPositionEncoding,
@@ -181,9 +182,9 @@ class L2ViT(BaseBackbone):
 
     arch_zoo = {
         'nano': dict(embed_dims=[32, 64, 128, 256], depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]),
-        'tiny': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
-        'small': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
-        'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
+        'tiny': SWIN_TINY,
+        'small': SWIN_SMALL,
+        'base': SWIN_BASE,
     }
     entries = ('stages.0.embed.convs.0.weight', 'stages.0.embed.norm.weight')
     published_entry = 'downsample_layers.0.'

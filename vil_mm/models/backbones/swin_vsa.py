@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
+from ..base.arch import SWIN_BASE, SWIN_LARGE, SWIN_SMALL, SWIN_TINY
 from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging, to_map, to_tokens
 
 PATCH_SIZE = 4
@@ -59,9 +60,6 @@ class SwinVSA(BaseBackbone):
         drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.1.
         norm_cfg (dict): Config of all norms. Defaults to layer norm with
             ``eps=1e-5``.
-        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
-            truncated normal weights and zero biases of linear layers, except
-            for those of varied-size windows.
         **kwargs: Arguments of :class:`BaseBackbone`.
 
     Raises:
@@ -77,10 +75,10 @@ class SwinVSA(BaseBackbone):
 
     arch_zoo = {
         'nano': dict(embed_dims=[32, 64, 128, 256], depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
-        'tiny': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
-        'small': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
-        'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
-        'large': dict(embed_dims=[192, 384, 768, 1536], depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48]),
+        'tiny': SWIN_TINY,
+        'small': SWIN_SMALL,
+        'base': SWIN_BASE,
+        'large': SWIN_LARGE,
     }
     entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.position_encoding.proj.weight')
     published_entry = 'layers.0.blocks.0.attn.'
@@ -98,10 +96,6 @@ class SwinVSA(BaseBackbone):
         drop_path_rate: float = 0.1,
         with_cp: bool | str = False,
         norm_cfg: dict = dict(type='LN', eps=1e-5),
-        init_cfg: dict | Sequence[dict] | None = (
-            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
-        ),
         **kwargs,
     ) -> None:
         settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
@@ -128,4 +122,4 @@ class SwinVSA(BaseBackbone):
                 blocks.append(SwinVSABlock(attn, embed_dims=embed_dims, drop_path_rate=rate, **block_cfg))
             stages.append(Stage(embed, blocks))
             in_channels = embed_dims
-        super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)
+        super().__init__(stages, norm_cfg=norm_cfg, **kwargs)

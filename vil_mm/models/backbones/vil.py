@@ -21,6 +21,7 @@ class ViLEmbedding(BaseEmbedding):
         patch_size (int): Height and width of a patch, in pixels.
         num_global_tokens (int): Global tokens.
         position_embed (AbsolutePositionEmbedding, optional): Absolute position.
+        partial_patches (str): See :class:`ViL`.
         norm_cfg (dict): Config of the norm.
         drop_rate (float): Dropout rate of the tokens.
     """
@@ -32,6 +33,7 @@ class ViLEmbedding(BaseEmbedding):
         patch_size: int,
         num_global_tokens: int,
         position_embed: AbsolutePositionEmbedding | None,
+        partial_patches: str,
         norm_cfg: dict,
         drop_rate: float,
     ) -> None:
@@ -41,6 +43,7 @@ class ViLEmbedding(BaseEmbedding):
         if num_global_tokens:
             self.global_tokens = nn.Parameter(torch.zeros(1, num_global_tokens, embed_dims))
         self.position_embed = position_embed
+        self.partial_patches = partial_patches
         self.drop = nn.Dropout(drop_rate)
 
     def init_weights(self) -> None:
@@ -50,13 +53,11 @@ class ViLEmbedding(BaseEmbedding):
             trunc_normal_(self.global_tokens, std=0.02)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Embed a map; see :class:`BaseEmbedding`.
-
-        As published, rows and columns that do not fill a patch are dropped. A
-        map smaller than a patch is zero-padded to one patch.
-        """
-        height, width = (max(1, size // self.stride) * self.stride for size in x.shape[2:])
-        x, hw_shape = self.patch_embed(x[:, :, :height, :width])
+        """Embed a map; see :class:`BaseEmbedding`. A map smaller than a patch is always zero-padded to one."""
+        if self.partial_patches == 'drop':
+            height, width = (max(1, size // self.stride) * self.stride for size in x.shape[2:])
+            x = x[:, :, :height, :width]
+        x, hw_shape = self.patch_embed(x)
         if self.global_tokens is not None:
             x = torch.cat([self.global_tokens.expand(x.shape[0], -1, -1), x], dim=1)
         if self.position_embed is not None:
@@ -88,6 +89,13 @@ class ViL(BaseBackbone):
             ``'crop'`` uses the first rows and columns, as in the published
             detectors, and needs an ``img_size`` as large as the largest image.
             Defaults to ``'interpolate'``.
+        partial_patches (str): What each stage does with rows and columns at the
+            lower and right border of its map that do not fill a patch.
+            ``'pad'``: the map is zero-padded to whole patches; ``'drop'``: they
+            are dropped, as published. Where sides are not multiples of 32,
+            dropping leaves the outputs of different stages with different
+            parts of the image, which costs detectors and segmenters accuracy.
+            Defaults to ``'pad'``.
         relative_position_bias (bool, optional): Whether attentions that have a
             relative position bias use it. Defaults to None: in the stages
             without an absolute position.
@@ -97,8 +105,6 @@ class ViL(BaseBackbone):
         drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.1.
         norm_cfg (dict): Config of all norms. Defaults to layer norm with
             ``eps=1e-6``.
-        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
-            truncated normal weights and zero biases of linear layers.
         **kwargs: Arguments of :class:`BaseBackbone`. The published classifiers
             have ``output_norm='last'``, the published detectors None.
 
@@ -126,22 +132,21 @@ class ViL(BaseBackbone):
         in_channels: int = 3,
         absolute_position: bool | None = None,
         position_fit: str = 'interpolate',
+        partial_patches: str = 'pad',
         relative_position_bias: bool | None = None,
         attn_cfg: dict | Sequence[dict | None] | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
         with_cp: bool | str = False,
         norm_cfg: dict = dict(type='LN', eps=1e-6),
-        init_cfg: dict | Sequence[dict] | None = (
-            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
-        ),
         **kwargs,
     ) -> None:
+        if partial_patches not in ('pad', 'drop'):
+            raise ValueError(f"partial_patches={partial_patches!r} is not one of 'pad', 'drop'")
         settings = resolve_arch(arch)
         depths, patch_sizes = settings['depths'], settings['patch_sizes']
         absolute = settings['absolute_position'] if absolute_position is None else [absolute_position] * len(depths)
-        grids = grid_sizes(img_size, patch_sizes, round_up=False)
+        grids = grid_sizes(img_size, patch_sizes, round_up=partial_patches == 'pad')
         attns = AttentionFactory(settings['attn_cfgs'], attn_cfg, SLIDING_WINDOW['type'], grids, proj_drop=drop_rate)
         block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
         stages: list[Stage] = []
@@ -151,7 +156,14 @@ class ViL(BaseBackbone):
             if absolute[i]:
                 position_embed = AbsolutePositionEmbedding(embed_dims, grids[i], num_global_tokens, position_fit)
             embed = ViLEmbedding(
-                in_channels, embed_dims, patch_sizes[i], num_global_tokens, position_embed, norm_cfg, drop_rate
+                in_channels,
+                embed_dims,
+                patch_sizes[i],
+                num_global_tokens,
+                position_embed,
+                partial_patches,
+                norm_cfg,
+                drop_rate,
             )
             biased = not absolute[i] if relative_position_bias is None else relative_position_bias
             attn_args = dict(
@@ -168,4 +180,4 @@ class ViL(BaseBackbone):
             ]
             stages.append(Stage(embed, blocks))
             in_channels = embed_dims
-        super().__init__(stages, norm_cfg=norm_cfg, init_cfg=init_cfg, **kwargs)
+        super().__init__(stages, norm_cfg=norm_cfg, **kwargs)

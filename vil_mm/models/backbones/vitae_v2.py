@@ -51,16 +51,10 @@ class PyramidReduction(BaseModule):
     def __init__(self, in_channels: int, branch_dims: int, stride: int, dilations: Sequence[int]) -> None:
         super().__init__()
         reach = 2 * stride - 2
+        paddings = [math.ceil((reach * dilation + 1 - stride) / 2) for dilation in dilations]
         self.convs = nn.ModuleList(
-            nn.Conv2d(
-                in_channels,
-                branch_dims,
-                reach + 1,
-                stride,
-                padding=math.ceil((reach * dilation + 1 - stride) / 2),
-                dilation=dilation,
-            )
-            for dilation in dilations
+            nn.Conv2d(in_channels, branch_dims, reach + 1, stride, padding, dilation)
+            for padding, dilation in zip(paddings, dilations)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,15 +136,7 @@ class NormalCell(AttentionBlock):
         **kwargs: Arguments of :class:`AttentionBlock`.
     """
 
-    def __init__(
-        self,
-        attn: nn.Module,
-        groups: int,
-        position_encoding: bool,
-        *,
-        embed_dims: int,
-        **kwargs,
-    ) -> None:
+    def __init__(self, attn: nn.Module, groups: int, position_encoding: bool, *, embed_dims: int, **kwargs) -> None:
         super().__init__(attn, embed_dims=embed_dims, **kwargs)
         self.position_encoding = ConvPositionEncoding(embed_dims, POSITION_KERNEL_SIZE) if position_encoding else None
         self.groups = groups
@@ -192,8 +178,8 @@ class ViTAEv2(BaseBackbone):
 
     Args:
         arch (str | dict): A name in ``ViTAEv2.arch_zoo``, or a dict with one
-            value per stage under each key of ``vitae_v2_arch.ARCH_KEYS``.
-            Defaults to ``'vsa-small'``.
+            value per stage under each key of the zoo's entries. Defaults to
+            ``'vsa-small'``.
         img_size, in_channels, attn_cfg, drop_rate, with_cp: See
             :class:`BaseBackbone`. ``attn_cfg`` changes the attentions of both
             reduction cells and blocks; the family's own kind is that of the
@@ -205,10 +191,6 @@ class ViTAEv2(BaseBackbone):
         norm_cfg (dict): Config of the norms of attentions, perceptrons and
             outputs; those of reduction cells have ``eps=1e-5``. Defaults to
             layer norm with ``eps=1e-6``.
-        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
-            truncated normal weights and zero biases of linear layers, except
-            for those of varied-size windows; convolutions are initialized as in
-            PyTorch.
         **kwargs: Arguments of :class:`BaseBackbone`.
 
     Raises:
@@ -239,10 +221,6 @@ class ViTAEv2(BaseBackbone):
         with_cp: bool | str = False,
         output_norm: str | None = None,
         norm_cfg: dict = dict(type='LN', eps=1e-6),
-        init_cfg: dict | Sequence[dict] | None = (
-            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
-        ),
         **kwargs,
     ) -> None:
         settings = resolve_arch(arch)
@@ -257,10 +235,7 @@ class ViTAEv2(BaseBackbone):
             branch_dims, dilations = settings['branch_dims'][i], settings['dilations'][i]
             position_encoding = settings['position_encoding'][i]
             reduction_attn = reduction_attns.build(
-                i,
-                embed_dims=embed_dims,
-                in_dims=branch_dims * len(dilations),
-                num_heads=settings['reduction_heads'][i],
+                i, embed_dims=embed_dims, in_dims=branch_dims * len(dilations), num_heads=settings['reduction_heads'][i]
             )
             reduction = ReductionCell(
                 reduction_attn,
@@ -287,4 +262,4 @@ class ViTAEv2(BaseBackbone):
             ]
             stages.append(Stage(reduction, blocks))
             in_channels = embed_dims
-        super().__init__(stages, norm_cfg=norm_cfg, output_norm=output_norm, init_cfg=init_cfg, **kwargs)
+        super().__init__(stages, norm_cfg=norm_cfg, output_norm=output_norm, **kwargs)

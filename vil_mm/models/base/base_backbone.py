@@ -9,7 +9,7 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
-from ..layers import norm_tokens
+from ..layers import norm_tokens, to_map
 from .stage import Stage
 
 
@@ -67,7 +67,9 @@ class BaseBackbone(BaseModule):
         norm_eval (bool): Whether batch norms stay in evaluation mode. Defaults
             to False.
         init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
-            None.
+            truncated normal weights and zero biases of linear layers, except
+            for those that initialize themselves; convolutions are initialized
+            as in PyTorch.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -89,7 +91,10 @@ class BaseBackbone(BaseModule):
         output_norm: str | None = 'last',
         frozen_stages: int = -1,
         norm_eval: bool = False,
-        init_cfg: dict | Sequence[dict] | None = None,
+        init_cfg: dict | Sequence[dict] | None = (
+            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+        ),
     ) -> None:
         super().__init__(list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
         num_stages = len(stages)
@@ -163,7 +168,7 @@ class BaseBackbone(BaseModule):
         return tuple(outputs)
 
     def _to_map(self, tokens: Tensor, hw_shape: tuple[int, int], stage: int) -> Tensor:
-        return tokens[:, self.stages[stage].embed.num_global_tokens :].mT.unflatten(2, hw_shape)
+        return to_map(tokens[:, self.stages[stage].embed.num_global_tokens :], hw_shape)
 
     def _output(self, tokens: Tensor, hw_shape: tuple[int, int], stage: int) -> Tensor:
         norm = self._norm_of(stage)

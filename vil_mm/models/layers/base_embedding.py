@@ -13,11 +13,10 @@ class BaseEmbedding(ResizableModule):
         stride (int): Height and width of the patch that becomes a token, in
             pixels of the map.
         num_global_tokens (int): Global tokens, which come first. Defaults to 0.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(self, embed_dims: int, stride: int, num_global_tokens: int = 0, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, embed_dims: int, stride: int, num_global_tokens: int = 0) -> None:
+        super().__init__()
         self.embed_dims = embed_dims
         self.stride = stride
         self.num_global_tokens = num_global_tokens

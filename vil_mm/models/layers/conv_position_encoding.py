@@ -16,11 +16,10 @@ class ConvPositionEncoding(BaseModule):
         embed_dims (int): Channels.
         kernel_size (int): Height and width of the kernel; odd.
             Defaults to 3.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(self, embed_dims: int, kernel_size: int = 3, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, embed_dims: int, kernel_size: int = 3) -> None:
+        super().__init__()
         self.proj = DepthwiseConv(embed_dims, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:

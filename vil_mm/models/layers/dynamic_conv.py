@@ -52,11 +52,10 @@ class DynamicDepthwiseConv(BaseModule):
         kernel_size (int): Height and width of the kernels; odd.
         norm_cfg (dict): Config of the norm between the convolutions that compute
             the kernels.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict) -> None:
+        super().__init__()
         self.image_kernels = KernelGenerator(channels, channels, kernel_size, norm_cfg, bias=False)
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -90,16 +89,13 @@ class InhomogeneousDepthwiseConv(BaseModule):
         norm_cfg (dict): Config of the norm between the convolutions that compute
             the kernels.
         num_groups (int): Groups of channels.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
 
     Raises:
         ValueError: If the channels cannot be divided into groups.
     """
 
-    def __init__(
-        self, channels: int, kernel_size: int, norm_cfg: dict, num_groups: int, init_cfg: dict | None = None
-    ) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict, num_groups: int) -> None:
+        super().__init__()
         if channels % num_groups:
             raise ValueError(f'num_groups={num_groups} does not divide the {channels} channels')
         self.pixel_kernels = KernelGenerator(channels, num_groups, kernel_size, norm_cfg, bias=True)

@@ -16,19 +16,12 @@ class PatchEmbedding(BaseEmbedding):
         patch_size (int): Height and width of a patch, in pixels.
         norm_cfg (dict): Config of the norm.
         drop_rate (float): Dropout rate. Defaults to 0.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        embed_dims: int,
-        patch_size: int,
-        norm_cfg: dict,
-        drop_rate: float = 0.0,
-        init_cfg: dict | None = None,
+        self, in_channels: int, embed_dims: int, patch_size: int, norm_cfg: dict, drop_rate: float = 0.0
     ) -> None:
-        super().__init__(embed_dims, patch_size, init_cfg=init_cfg)
+        super().__init__(embed_dims, patch_size)
         self.projection = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
         self.norm = build_token_norm(norm_cfg, embed_dims)
         self.drop = nn.Dropout(drop_rate)

@@ -20,18 +20,10 @@ class PatchMerging(BaseEmbedding):
         embed_dims (int): Channels of the tokens.
         norm_cfg (dict): Config of the norm of the joined channels.
         drop_rate (float): Dropout rate. Defaults to 0.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        embed_dims: int,
-        norm_cfg: dict,
-        drop_rate: float = 0.0,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(embed_dims, stride=2, init_cfg=init_cfg)
+    def __init__(self, in_channels: int, embed_dims: int, norm_cfg: dict, drop_rate: float = 0.0) -> None:
+        super().__init__(embed_dims, stride=2)
         self.norm = build_token_norm(norm_cfg, 4 * in_channels)
         self.reduction = nn.Linear(4 * in_channels, embed_dims, bias=False)
         self.drop = nn.Dropout(drop_rate)

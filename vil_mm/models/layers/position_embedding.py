@@ -40,7 +40,6 @@ class AbsolutePositionEmbedding(ResizableModule):
             ``'interpolate'``: they are resampled; ``'crop'``: the first rows
             and columns are used, as in the published detectors, which are built
             for the largest image. Defaults to ``'interpolate'``.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
 
     Raises:
         ValueError: If ``embed_dims`` is odd, or ``fit`` is unknown.
@@ -52,9 +51,8 @@ class AbsolutePositionEmbedding(ResizableModule):
         grid_size: tuple[int, int],
         num_global_tokens: int = 0,
         fit: str = 'interpolate',
-        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__()
         if embed_dims % 2:
             raise ValueError(f'embed_dims={embed_dims} must be even: half is for rows, half for columns')
         if fit not in ('interpolate', 'crop'):

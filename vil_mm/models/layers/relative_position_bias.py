@@ -46,17 +46,10 @@ class RelativePositionBias(ResizableModule):
             table.
         num_heads (int): Attention heads.
         num_global_tokens (int): Global tokens. Defaults to 0.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
     """
 
-    def __init__(
-        self,
-        table_shape: tuple[int, int] | None,
-        num_heads: int,
-        num_global_tokens: int = 0,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, table_shape: tuple[int, int] | None, num_heads: int, num_global_tokens: int = 0) -> None:
+        super().__init__()
         self.table = self.global_local = self.global_global = None
         if table_shape is not None:
             self.table = nn.Parameter(torch.zeros(*table_shape, num_heads))

@@ -38,12 +38,7 @@ def cut_windows(x: Tensor, window_size: int, num_heads: int, parts: int = 1) -> 
         Tensor: ``(parts, N, y, x, heads, window_size ** 2, d)``.
     """
     return rearrange(
-        x,
-        'n (y i) (x j) (p h d) -> p n y x h (i j) d',
-        i=window_size,
-        j=window_size,
-        h=num_heads,
-        p=parts,
+        x, 'n (y i) (x j) (p h d) -> p n y x h (i j) d', i=window_size, j=window_size, h=num_heads, p=parts
     )
 
 
