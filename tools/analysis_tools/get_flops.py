@@ -13,10 +13,7 @@ from vil_mm.engine.overrides import add_override_argument, override
 
 def build_model(cfg: Config) -> torch.nn.Module:
     """Build the model of a config, for evaluation."""
-    scope = cfg.get('default_scope', 'mmpretrain')
-    if scope in EXTRAS:
-        require(scope)
-    init_default_scope(scope)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     return MODELS.build(cfg.model).eval()
 
 
@@ -47,6 +44,22 @@ def describe(macs: dict[str, int], model: torch.nn.Module) -> list[tuple[str, in
     return [*rows, ('(elsewhere)', 0, elsewhere)] if elsewhere else rows
 
 
+def choose_shape(cfg: Config, sizes: list[int] | None) -> tuple[int, int]:
+    """Find the height and width to count for: what was given, or else what the config says.
+
+    Raises:
+        ValueError: If there are more than two sizes, or neither says any.
+    """
+    if not sizes:
+        try:
+            return image_size(cfg)
+        except ValueError as error:
+            raise ValueError(f'--shape is needed: {error}') from error
+    if len(sizes) > 2 or min(sizes) < 1:
+        raise ValueError(f'--shape {sizes} must be one size, or height and width, in pixels')
+    return sizes[0], sizes[-1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -55,7 +68,7 @@ def main() -> None:
         type=int,
         nargs='+',
         metavar='SIZE',
-        help='height and width (default of classifiers: that of training)',
+        help='height and width (default of classifiers and segmenters: those of training)',
     )
     parser.add_argument('--published', action='store_true', help="also count as ViL's publication does")
     add_override_argument(parser)
@@ -63,13 +76,14 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         override(cfg, args.cfg_options)
-    if not args.shape and cfg.get('default_scope') != 'mmpretrain':
-        parser.error('--shape is needed: the images of this task have no one size')
+    scope = cfg.get('default_scope', 'mmpretrain')
+    if scope in EXTRAS:
+        require(scope)
+    try:
+        shape = choose_shape(cfg, args.shape)
+    except ValueError as error:
+        parser.error(str(error))
     model = build_model(cfg)
-    shape = tuple(args.shape or [image_size(cfg)])
-    if len(shape) > 2:
-        parser.error(f'--shape {args.shape} must be one size, or height and width')
-    shape = shape * 2 if len(shape) == 1 else shape
     inputs = make_inputs(cfg, shape)
     macs = count_macs(model, inputs, mode='tensor')
     total = macs['']

@@ -28,15 +28,15 @@ def describe(path: Path, published: dict) -> dict:
     """Describe the model of a config, as an entry of the model index."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
-    size = image_size(cfg)
+    height, width = image_size(cfg)
     # shapes are enough: nothing is initialized or computed
     with FakeTensorMode():
         model = MODELS.build(cfg.model).eval()
-        macs = count_macs(model, [torch.rand(1, 3, size, size)], mode='tensor')['']
+        macs = count_macs(model, [torch.rand(1, 3, height, width)], mode='tensor')['']
     metadata = {
         'Parameters': sum(p.numel() for p in model.parameters()),
         'FLOPs': macs,
-        'Image Size': size,
+        'Image Size': height,
         'Training Data': training_data(cfg, path.stem),
         'Weights': 'none offered',
     }

@@ -16,44 +16,67 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
+from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from vil_mm.datasets.checks.loaders import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.models.attentions.base_attention import BaseAttention
 
 
-def make_inferencer(config: Path, checkpoint: Path):
-    """Make the inferencer of the config's library, on the CPU."""
-    scope = Config.fromfile(config).default_scope
-    if scope == 'mmpretrain':
-        from mmpretrain.apis import ImageClassificationInferencer
-
-        return ImageClassificationInferencer(str(config), str(checkpoint), device='cpu')
-    if scope == 'mmdet':
-        from mmdet.apis import DetInferencer
-
-        return DetInferencer(str(config), str(checkpoint), device='cpu', show_progress=False)
-    from mmseg.apis import MMSegInferencer
-
-    return MMSegInferencer(str(config), str(checkpoint), device='cpu')
+def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
+    """Build the model of a config and load a checkpoint, on the CPU."""
+    if 'data_preprocessor' in cfg:  # a classifier's is not part of the model
+        cfg.model.data_preprocessor = cfg.data_preprocessor
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    load_checkpoint(model, str(checkpoint), map_location='cpu')
+    return model.eval()
 
 
-def record_inputs(inferencer, image: Path, block: int) -> tuple[Tensor, list[tuple[BaseAttention, Tensor, tuple]]]:
-    """Run the model on an image, and record the inputs of the attentions.
+def load_input(cfg: Config, image: str) -> dict:
+    """Run the test pipeline of a config on an image file, or on a sample of its test set.
 
     Args:
-        inferencer: The inferencer, from :func:`make_inferencer`.
-        image (Path): The image.
+        cfg (Config): The config.
+        image (str): The file, or else the index of the sample.
+
+    Returns:
+        dict: What the model's ``test_step`` takes, without the batch.
+
+    Raises:
+        ValueError: If there is no such sample, or the pipeline loads no files.
+    """
+    if image.isdecimal() and not Path(image).exists():
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        if int(image) >= len(dataset):
+            raise ValueError(f'image {image} is neither a file nor a sample of the test set, 0 to {len(dataset) - 1}')
+        return dataset[int(image)]
+    steps = [TRANSFORMS.build(step) for step in innermost(cfg.test_dataloader.dataset)[0].pipeline]
+    if not any(type(step).__name__.startswith('LoadImage') for step in steps):
+        raise ValueError(f'image {image!r} must be the index of a sample: the test pipeline loads no image files')
+    steps = [step for step in steps if not type(step).__name__.endswith('Annotations')]
+    return Compose(steps)(dict(img_path=image, img_id=0))
+
+
+def record_inputs(model: nn.Module, data: dict, block: int) -> tuple[Tensor, list[tuple[BaseAttention, Tensor, tuple]]]:
+    """Run a model on an image, and record the inputs of the attentions.
+
+    Args:
+        model (nn.Module): The model, from :func:`load_model`.
+        data (dict): The image, from :func:`load_input`.
         block (int): The index of the block in each stage; -1 is the last.
 
     Returns:
-        tuple: The backbone's input ``(1, 3, H, W)``, and per stage the
+        tuple: The backbone's input ``(1, C, H, W)``, and per stage the
         attention, its tokens ``(1, G + h * w, C)`` and its grid ``(h, w)``.
 
     Raises:
         ValueError: If a stage has no such block, or the block no attention.
     """
-    backbone = inferencer.model.backbone
+    backbone = model.backbone
     images, records = [], []
     handles = [backbone.register_forward_pre_hook(lambda module, args: images.append(args[0]))]
     for number, stage in enumerate(backbone.stages):
@@ -63,7 +86,8 @@ def record_inputs(inferencer, image: Path, block: int) -> tuple[Tensor, list[tup
         if attention is None:
             raise ValueError(f'{type(backbone).__name__} has no attention')
         handles.append(attention.register_forward_pre_hook(lambda module, args: records.append((module, *args))))
-    inferencer(str(image))
+    with torch.no_grad():
+        model.test_step(pseudo_collate([data]))
     for handle in handles:
         handle.remove()
     return images[0], records
@@ -118,7 +142,7 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
 def show_attention(
     config: Path,
     checkpoint: Path,
-    image: Path,
+    image: str | Path,
     target: Path,
     point: list[int] | None = None,
     global_token: int | None = None,
@@ -129,7 +153,8 @@ def show_attention(
     Args:
         config (Path): Config of a classifier, detector or segmenter.
         checkpoint (Path): Checkpoint file.
-        image (Path): The image.
+        image (str | Path): The image file, or else the index of a sample of the
+            test set.
         target (Path): The picture to write.
         point (list[int], optional): Column and row of the token that looks, in
             pixels of the image as the network gets it. Defaults to None: the
@@ -140,18 +165,19 @@ def show_attention(
             last.
 
     Raises:
-        ValueError: If ``point`` is outside of the image, a stage has no such
-            block, or the attentions have no weights.
+        ValueError: If there is no such sample, ``point`` is outside of the
+            image, a stage has no such block, or the attentions have no weights.
     """
     use_safe_checkpoint_loading()
-    inferencer = make_inferencer(config, checkpoint)
-    shown, records = record_inputs(inferencer, image, block)
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    data = load_input(cfg, str(image))
+    shown, records = record_inputs(load_model(cfg, checkpoint), data, block)
     height, width = shown.shape[2:]
     column, row = point or (width // 2, height // 2)
     if not (0 <= column < width and 0 <= row < height):
         raise ValueError(f'--point {column} {row} is outside of the image, whose size is {width}x{height}')
-    preprocessor = inferencer.model.data_preprocessor
-    picture = (shown[0] * preprocessor.std + preprocessor.mean).clamp(0, 255).mean(0).byte().numpy()
+    picture = shown[0, :3].mean(0).numpy()  # of the colors; matplotlib scales it
 
     columns = max(attention.num_heads for attention, *_ in records)
     figure, axes = plt.subplots(
@@ -190,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', type=Path, help='config file')
     parser.add_argument('checkpoint', type=Path, help='checkpoint file')
-    parser.add_argument('image', type=Path, help='image file')
+    parser.add_argument('image', help='image file, or index of a sample of the test set')
     parser.add_argument('target', type=Path, help='picture to write')
     looker = parser.add_mutually_exclusive_group()
     looker.add_argument(
@@ -201,7 +227,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         show_attention(**vars(args))
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

@@ -1,43 +1,63 @@
 """Draw test images with the predictions of a classifier, its mistakes first."""
 
 import argparse
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
+import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from PIL import Image
+from mmengine.runner import Runner
+from rich.progress import track
 
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
+from vil_mm.engine.pictures import LoadedImages
 
 COLUMNS = 10
 
 
+def describe(labels: Sequence[int], classes: Sequence[str] | None) -> str:
+    """Name classes, or number them if they have no names."""
+    return ', '.join(str(classes[label] if classes else label) for label in labels) or 'none'
+
+
 def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: int) -> None:
-    """Draw the picture.
+    """Draw the picture. An image with several labels is mistaken if any label differs.
 
     Args:
         config (Path): Config of an ``ImageClassifier`` and its test set.
         checkpoint (Path): Checkpoint file.
         target (Path): The picture to write.
         num_images (int): How many images to draw.
+
+    Raises:
+        ValueError: If the test set has no labels.
     """
-    from mmpretrain.apis import ImageClassificationInferencer
-    from mmpretrain.registry import DATASETS
+    from mmpretrain.apis import get_model
 
     use_safe_checkpoint_loading()
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    inferencer = ImageClassificationInferencer(str(config), str(checkpoint), classes=dataset.CLASSES)
-    results = inferencer([info['img_path'] for info in infos], batch_size=cfg.test_dataloader.batch_size)
-    pairs = list(zip(infos, results))
-    mistaken = [pair for pair in pairs if pair[0]['gt_label'] != pair[1]['pred_label']]
-    right = [pair for pair in pairs if pair[0]['gt_label'] == pair[1]['pred_label']]
+    model = get_model(cfg, pretrained=str(checkpoint), device=get_device())
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    classes = loader.dataset.metainfo.get('classes')
+    images = LoadedImages(loader.dataset, model)
+    with torch.no_grad():
+        samples = [sample.cpu() for batch in track(loader, 'Predicting') for sample in model.test_step(batch)]
+    if 'gt_label' not in samples[0]:
+        raise ValueError(f'{config}: the test set has no labels, which tell what is a mistake')
+    results = []
+    for index, sample in zip(chain.from_iterable(loader.batch_sampler), samples):
+        truth, predicted = (sorted(labels.tolist()) for labels in (sample.gt_label, sample.pred_label))
+        results.append((index, truth, predicted, sample.pred_score))
+    mistaken = [result for result in results if result[1] != result[2]]
+    right = [result for result in results if result[1] == result[2]]
     # the other images are spread over the test set, so that every class is seen
     room = max(0, num_images - len(mistaken))
     shown = (mistaken + right[:: max(1, len(right) // max(1, room))][:room])[:num_images]
@@ -46,17 +66,16 @@ def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: i
     figure, axes = plt.subplots(rows, COLUMNS, figsize=(COLUMNS, 1.35 * rows), squeeze=False, layout='constrained')
     for axis in axes.flat:
         axis.axis('off')
-    for axis, (info, result) in zip(axes.flat, shown):
-        wrong = info['gt_label'] != result['pred_label']
-        axis.imshow(Image.open(info['img_path']))
-        truth = f'\nis {dataset.CLASSES[info["gt_label"]]}' if wrong else ''
-        axis.set_title(
-            f'{result["pred_class"]} ({result["pred_score"]:.0%}){truth}', color='red' if wrong else 'black', fontsize=8
-        )
-    accuracy = len(right) / len(pairs)
-    figure.suptitle(f'{len(pairs)} test images, {len(mistaken)} mistaken (red): top-1 {accuracy:.2%}', fontsize=10)
+    for axis, (index, truth, predicted, scores) in zip(axes.flat, shown):
+        wrong = truth != predicted
+        axis.imshow(images[index])
+        percents = ', '.join(f'{scores[label]:.0%}' for label in predicted) or f'at most {scores.max():.0%}'
+        title = f'{describe(predicted, classes)} ({percents})' + wrong * f'\nis {describe(truth, classes)}'
+        axis.set_title(title, color='red' if wrong else 'black', fontsize=8)
+    accuracy = f'{len(right) / len(results):.2%} right'
+    figure.suptitle(f'{len(results)} test images, {len(mistaken)} mistaken (red): {accuracy}', fontsize=10)
     figure.savefig(target, dpi=120)
-    print(f'{target}: {len(shown)} of {len(pairs)} test images, top-1 {accuracy:.2%}')
+    print(f'{target}: {len(shown)} of {len(results)} test images, {accuracy}')
 
 
 def main() -> None:
@@ -66,7 +85,10 @@ def main() -> None:
     parser.add_argument('target', type=Path, help='picture to write')
     parser.add_argument('--num-images', type=int, default=50, help='number of images to draw (default: %(default)s)')
     args = parser.parse_args()
-    show_predictions(args.config, args.checkpoint, args.target, args.num_images)
+    try:
+        show_predictions(args.config, args.checkpoint, args.target, args.num_images)
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
 
 
 if __name__ == '__main__':

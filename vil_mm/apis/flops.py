@@ -5,10 +5,14 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..datasets.checks.loaders import innermost
 from ..models.attentions import PerformerAttention, SpatialReductionAttention
 from ..models.attentions.base_attention import BaseAttention
 
@@ -80,16 +84,57 @@ def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
             handle.remove()
 
 
-def image_size(cfg: Config) -> int:
-    """Find the size of a classifier's training images, which the last crop or resize of the pipeline sets.
+def image_size(cfg: Config) -> tuple[int, int]:
+    """Find the size of the images that a classifier or segmenter is trained with.
+
+    A segmenter's config says to what size images are padded. A classifier's
+    pipeline, that of training or else of validation or testing, is run on
+    images of two sizes: it tells if both come out in the same one.
 
     Args:
-        cfg (Config): The classifier's config.
+        cfg (Config): The config.
 
     Returns:
-        int: Height and width, which are equal, in pixels.
+        tuple[int, int]: Height and width, in pixels.
+
+    Raises:
+        ValueError: If the config does not give all images one size.
     """
-    steps = cfg.train_dataloader.dataset.pipeline
-    # of a random choice, any branch will do
-    steps = [inner for step in steps for inner in (step.transforms[0] if 'transforms' in step else [step])]
-    return [step[key] for step in steps for key in ('crop_size', 'scale') if key in step][-1]
+    if cfg.get('default_scope') == 'mmseg':
+        preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        size = preprocessor.get('size') or cfg.get('crop_size')
+        if size:
+            return tuple(to_2tuple(size))
+    if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
+        channels = cfg.model.backbone.get('in_channels', 3)
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            dataset = innermost((cfg.get(loader) or {}).get('dataset') or {})[0]
+            try:
+                sizes = {output_size(dataset.get('pipeline') or (), (*size, channels)) for size in PROBES}
+            except Exception as error:  # of any kind: steps may be the user's own
+                raise ValueError(f'the pipeline of {loader} does not run on a blank image: {error!r}') from error
+            if len(sizes) == 1:
+                return sizes.pop()
+    raise ValueError('the config does not give all images one size')
+
+
+#: Heights and widths of the images that a pipeline is run on.
+PROBES = ((411, 523), (602, 478))
+
+
+def output_size(pipeline: Sequence[dict], shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Run a classifier's pipeline on a blank image instead of a loaded one.
+
+    Args:
+        pipeline (Sequence[dict]): Configs of the steps.
+        shape (tuple[int, int, int]): The shape of the image, ``(H, W, C)``.
+
+    Returns:
+        tuple[int, int]: Height and width of the result, in pixels.
+    """
+    image = torch.zeros(shape, dtype=torch.uint8).squeeze(2).numpy()
+    results = dict(img=image, img_shape=shape[:2], ori_shape=shape[:2], gt_label=0)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        steps = [TRANSFORMS.build(step) for step in pipeline]
+    results = Compose([step for step in steps if not type(step).__name__.startswith('Load')])(results)
+    return tuple(results['inputs'].shape[1:] if 'inputs' in results else results['img'].shape[:2])

@@ -17,7 +17,8 @@ metainfo = dict(
         (170, 110, 40),
     ],
 )
-pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+train_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+test_pipeline = train_pipeline
 
 train_dataloader = dict(
     batch_size=8,
@@ -31,7 +32,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path='train', seg_map_path='label_maps/train'),
         img_suffix='.png',
         reduce_zero_label=False,
-        pipeline=pipeline,
+        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -46,7 +47,7 @@ val_dataloader = dict(
         data_prefix=dict(img_path='val', seg_map_path='label_maps/val'),
         img_suffix='.png',
         reduce_zero_label=False,
-        pipeline=pipeline,
+        pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

@@ -1,0 +1,143 @@
+"""show_predictions.py and show_attention.py on data that is loaded in other ways than color images in folders."""
+
+import io
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.scenes import write
+from tests.test_datasets.test_bases import write_idx
+from tools.visualization.show_attention import show_attention
+from tools.visualization.show_predictions import show_predictions
+
+NUM_IMAGES = 12
+CHANNELS = {'gray': 1, 'four channels': 4, 'zip': 3, 'no files': 1, 'several labels': 3}
+
+
+def images(channels):
+    """Stripes, a different number of them in each image, of colors that differ by channel."""
+    waves = np.sin(np.arange(28)[:, None] * np.arange(1, NUM_IMAGES + 1)[:, None, None, None] / 6 + np.arange(channels))
+    pixels = (127.5 + 127.5 * np.broadcast_to(waves, (NUM_IMAGES, 28, 28, channels))).astype(np.uint8)
+    return pixels.squeeze(3) if channels == 1 else pixels
+
+
+def write_data(kind, labels, folder):
+    """Write images of a kind, each with its labels; return the config of the dataset, without the pipeline's end."""
+    pixels = images(CHANNELS[kind])
+    if kind == 'no files':
+        for split in ('train', 't10k'):
+            write_idx(folder / f'{split}-images-idx3-ubyte', pixels)
+            write_idx(folder / f'{split}-labels-idx1-ubyte', np.array(labels, np.uint8)[:, 0])
+        return dict(type='MNIST', data_root=str(folder), split='test', test_mode=True, pipeline=[])
+    if kind == 'zip':
+        with zipfile.ZipFile(folder / 'val.zip', 'w') as archive:
+            for i, image in enumerate(pixels):
+                png = io.BytesIO()
+                Image.fromarray(image).save(png, 'png')
+                archive.writestr(f'n/{i}.png', png.getvalue())
+        (folder / 'val_map.txt').write_text('\n'.join(f'n/{i}.png\t{label[0]}' for i, label in enumerate(labels)))
+        load = dict(type='LoadImageFromFile', backend_args=dict(backend='zip'))
+        return dict(type='vil_mm.ZipDataset', data_root=str(folder), split='val', num_classes=10, pipeline=[load])
+    entries = []
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f'{i}.png')
+        entries.append(dict(img_path=f'{i}.png', gt_label=labels[i] if kind == 'several labels' else labels[i][0]))
+    (folder / 'list.json').write_text(json.dumps(dict(metainfo={}, data_list=entries)))
+    color = {'gray': 'grayscale', 'four channels': 'unchanged'}.get(kind, 'color')
+    return dict(
+        type='MultiLabelDataset',
+        ann_file='list.json',
+        data_root=str(folder),
+        metainfo=dict(classes=[str(digit) for digit in range(10)]),
+        pipeline=[dict(type='LoadImageFromFile', color_type=color)],
+    )
+
+
+def write_config(kind, labels, folder):
+    """Write a config of a small ViL and its test set."""
+    cfg = Config.fromfile(ROOT / 'configs/vil/vil-nano_1xb64_digits.py')
+    channels = CHANNELS[kind]
+    cfg.model.backbone.in_channels = channels
+    cfg.data_preprocessor = dict(mean=[127.5] * channels, std=[127.5] * channels, to_rgb=channels == 3)
+    dataset = write_data(kind, labels, folder)
+    dataset['pipeline'] += [dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
+    if kind == 'several labels':
+        cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=256, thr=0.52)
+        dataset = dict(type='ConcatDataset', datasets=[dataset])
+    cfg.test_dataloader = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False, batch_size=5)
+    cfg.test_dataloader.pop('dataset')
+    cfg.test_dataloader['dataset'] = dataset
+    cfg.test_dataloader['collate_fn'] = dict(type='pseudo_collate')
+    return cfg, write(cfg, folder)
+
+
+def predict(cfg, folder):
+    """Save an untrained model; return the labels that it predicts."""
+    init_default_scope('mmpretrain')
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor)).eval()
+    for parameter in model.parameters():  # as initialized, it would predict the same label for all images
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    with torch.no_grad():
+        samples = model.test_step(pseudo_collate([dataset[i] for i in range(len(dataset))]))
+    return [sample.pred_label.tolist() for sample in samples]
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The names of the pictures that would be written: to render them takes longer than all else."""
+    names = []
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', lambda figure, path, **kwargs: names.append(path.name))
+    return names
+
+
+@pytest.mark.parametrize('kind', CHANNELS)
+def test_kinds_of_data(kind, saved, tmp_path, capsys):
+    cfg, _ = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)
+    labels = predict(cfg, tmp_path)
+    assert len(set(map(tuple, labels))) > 1
+    labels[7] = [(labels[7][0] + 1) % 10 if labels[7] else 0, *labels[7][1:]]
+    _, config = write_config(kind, labels, tmp_path)
+    files = config, tmp_path / 'model.pth'
+    show_predictions(*files, tmp_path / 'predictions.png', 5)
+    assert f'5 of 12 test images, {11 / 12:.2%} right' in capsys.readouterr().out
+    names = {'zip': ['val.zip/n/3.png'], 'no files': []}.get(kind, ['3.png'])
+    for image in ('3', *(tmp_path / name for name in names)):
+        show_attention(*files, image, tmp_path / 'attention.png')
+        assert 'looks in 32x32 pixels' in capsys.readouterr().out
+    assert saved == ['predictions.png', *['attention.png'] * (1 + len(names))]
+
+
+def test_wrong_images(tmp_path):
+    for kind in ('no files', 'gray'):
+        cfg, config = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)
+        predict(cfg, tmp_path)
+        files = config, tmp_path / 'model.pth'
+        with pytest.raises(ValueError, match='image 12 is neither a file nor a sample of the test set, 0 to 11'):
+            show_attention(*files, '12', tmp_path / 'attention.png')
+        error, message = {
+            'gray': (FileNotFoundError, 'missing.png'),
+            'no files': (ValueError, "image 'missing.png' must be the index of a sample: the test pipeline loads no"),
+        }[kind]
+        with pytest.raises(error, match=re.escape(message)):
+            show_attention(*files, 'missing.png', tmp_path / 'attention.png')
+
+
+def test_data_without_labels(tmp_path):
+    cfg, config = write_config('gray', [[0]] * NUM_IMAGES, tmp_path)
+    predict(cfg, tmp_path)
+    file = tmp_path / 'list.json'
+    file.write_text(json.dumps(dict(metainfo={}, data_list=[dict(img_path='0.png')])))
+    with pytest.raises(ValueError, match=r'config.py: the test set has no labels'):
+        show_predictions(config, tmp_path / 'model.pth', tmp_path / 'predictions.png', 5)
