@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parent.parent
 #: Scripts are forked from a process that holds the libraries: to import these takes longer than most scripts' own work.
 FORKS = multiprocessing.get_context('forkserver')
-FORKS.set_forkserver_preload(['pytest', 'mmpretrain.models', 'mmdet.models', 'mmseg.models'])
+FORKS.set_forkserver_preload(['pytest', 'mmpretrain.models', 'mmdet.datasets', 'mmseg.datasets'])
 
 
 def pytest_addoption(parser):
@@ -35,6 +34,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def seed():
+    # not at the top, where it would delay the start of the workers
+    import torch
+
     torch.manual_seed(0)
 
 

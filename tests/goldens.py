@@ -1,6 +1,7 @@
 """The published models' cases: their files, and the models of this package that they are of."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ FOLDER = Path(__file__).parent / 'data' / 'goldens'
 #: Largest error relative to the largest value; the goldens are rounded to float32.
 TOLERANCE = {torch.float64: 2e-7, torch.float32: 1e-4}
 
+#: A case is drawn once for the tests in both precisions, which follow each other.
+_draw = lru_cache(maxsize=1)(golden.load)
+
 MASKS = {0: 'block', 1: 'exact', -1: 'cyclic'}
 
 
@@ -26,11 +30,11 @@ def cases(family: str, folder: str = 'vil') -> list[str]:
 
 def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict[str, Tensor], Tensor, dict]:
     """Load a case: its description, published state dict, input and expected outputs."""
-    case, state, inputs, expected = golden.load(FOLDER / folder / name)
+    case, state, inputs, expected = _draw(FOLDER / folder / name)
     state = {key: torch.from_numpy(np.array(value)).to(dtype) for key, value in state.items()}
     for key, shape in case.get('derived', []):
         state[key] = torch.zeros(shape, dtype=torch.int64)
-    return case, state, torch.from_numpy(inputs).to(dtype), expected
+    return case, state, torch.from_numpy(inputs.copy()).to(dtype), expected
 
 
 def check(case: dict, expected: dict, outputs: dict[str, Tensor], dtype: torch.dtype) -> None:

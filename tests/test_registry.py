@@ -10,6 +10,8 @@ BACKBONE = """dict(type='vil_mm.ViL', arch='tiny', output_norm=None, drop_path_r
     attn_cfg=dict(type='vil_mm.SlidingWindowAttention'))"""
 
 TRAIN_STEP = """
+import sys
+assert 'vil_mm' not in sys.modules
 import torch
 from pathlib import Path
 from mmengine.config import Config
@@ -81,9 +83,11 @@ cfg.model.data_preprocessor.size_divisor = 1
 
 
 @pytest.mark.parametrize('task', [DETECTION, SEGMENTATION], ids=['detection', 'segmentation'])
-def test_drops_into_stock_configs(task):
+def test_drops_into_stock_configs(task, tmp_path):
     task = dict(task, changes=indent(task['changes'], 4), sample=indent(task['sample'], 8))
-    run_tool('-c', TRAIN_STEP.format(backbone=BACKBONE, **task))
+    program = tmp_path / 'train_step.py'
+    program.write_text(TRAIN_STEP.format(backbone=BACKBONE, **task))
+    run_tool(program)
 
 
 def indent(lines, columns):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
 from mmpretrain import ImageClassificationInferencer, get_model, inference_model, list_models
 
 import vil_mm.apis  # noqa: F401
@@ -21,6 +22,7 @@ def test_get_model():
 
 
 def test_inferencer(tmp_path):
+    init_default_scope('mmpretrain')  # whatever an earlier test has left
     source = get_model('vil-nano_1xb64_digits')
     torch.save(dict(state_dict=source.state_dict(), meta={}), tmp_path / 'nano.pth')
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)

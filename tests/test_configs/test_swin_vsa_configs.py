@@ -3,17 +3,29 @@
 import pytest
 import torch
 
-from tests.test_configs.helpers import build_model, check_detector_training, check_training, leaves, load, make_shallow
+from tests.test_configs.helpers import (
+    build_model,
+    check_detector_training,
+    check_training,
+    leaves,
+    load,
+    make_shallow,
+    one_of_each,
+)
 
 DROP_PATHS = dict(tiny=0.2, small=0.3, base=0.5)
 
 
-@pytest.mark.parametrize('name', leaves('swin_vsa'))
-def test_trains_saves_and_resumes(name, tmp_path):
-    cfg = load(name)
+def shrink(cfg):
+    """Make the model of a config small."""
     cfg.model.backbone.arch = dict(embed_dims=[16, 32, 64, 128], depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8])
     cfg.model.head.in_channels = 128
-    check_training(cfg, 64, tmp_path)
+    return cfg
+
+
+@pytest.mark.parametrize('name', one_of_each(leaves('swin_vsa'), shrink))
+def test_trains_saves_and_resumes(name, tmp_path):
+    check_training(shrink(load(name)), 64, tmp_path)
 
 
 @pytest.mark.parametrize('arch, drop_path_rate', DROP_PATHS.items())

@@ -13,6 +13,7 @@ from tests.test_configs.helpers import (
     learning_rates,
     leaves,
     load,
+    one_of_each,
     weight_decays,
 )
 
@@ -71,7 +72,7 @@ def test_there_is_a_config_for_every_row():
     assert set(LEAVES) == {*ROWS, NANO}
 
 
-@pytest.mark.parametrize('name', LEAVES)
+@pytest.mark.parametrize('name', one_of_each(LEAVES, shrink))
 def test_trains_saves_and_resumes(name, tmp_path):
     check_training(shrink(load(name)), 64, tmp_path)
 

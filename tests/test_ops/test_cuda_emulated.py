@@ -6,6 +6,7 @@ libubsan.so, and ASAN_OPTIONS=detect_leaks=0.
 """
 
 import ctypes
+import fcntl
 import itertools
 import os
 import shutil
@@ -54,8 +55,20 @@ class Call(ctypes.Structure):
     ]
 
 
-def compile_kernels(folder, dtypes, *options):
-    """Compile the kernels for some dtypes and the emulator into one library."""
+def compile_once(target, *command):
+    """Run a compiler, unless another worker of the test run already has."""
+    with open(f'{target}.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            subprocess.run([*command, '-o', target], check=True)
+
+
+def compile_kernels(tmp_path_factory, name, dtypes, *options):
+    """Compile the kernels for some dtypes and the emulator into one library, which all workers share."""
+    worker = os.environ.get('PYTEST_XDIST_WORKER')
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if worker else base) / name
+    folder.mkdir(exist_ok=True)
     compiler = shutil.which('g++') or shutil.which('c++')
     if compiler is None:
         pytest.skip('needs a C++ compiler')
@@ -76,11 +89,11 @@ def compile_kernels(folder, dtypes, *options):
         flags += ['-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=undefined']
     sources = [EMULATOR / 'emulator.cpp', EMULATOR / 'bindings.cpp', *sorted(KERNELS.glob('*.cu'))]
     others = tuple(f'_{suffix}' for suffix in set(SUFFIX.values()).difference(suffixes))
-    objects = []
-    for source in (source for source in sources if not source.stem.endswith(others)):
-        objects.append(folder / f'{source.name}.o')
-        subprocess.run([compiler, *flags, '-x', 'c++', '-c', source, '-o', objects[-1]], check=True)
-    subprocess.run([compiler, *flags, '-shared', *objects, '-o', folder / 'kernels.so'], check=True)
+    objects = {folder / f'{source.name}.o': source for source in sources if not source.stem.endswith(others)}
+    # from both ends, so that two workers do not wait for each other
+    for target in [*objects][:: -1 if worker == 'gw1' else 1]:
+        compile_once(target, compiler, *flags, '-x', 'c++', '-c', objects[target])
+    compile_once(folder / 'kernels.so', compiler, *flags, '-shared', *objects)
     library = ctypes.CDLL(str(folder / 'kernels.so'))
     for name in ('forward_workspace', *(f'backward_workspace_{suffix}' for suffix in suffixes)):
         getattr(library, name).restype = ctypes.c_size_t
@@ -91,14 +104,13 @@ def compile_kernels(folder, dtypes, *options):
 
 @pytest.fixture(scope='session')
 def tensor_cores(tmp_path_factory):
-    return compile_kernels(tmp_path_factory.mktemp('tensor_cores'), SUFFIX)
+    return compile_kernels(tmp_path_factory, 'tensor_cores', SUFFIX)
 
 
 @pytest.fixture(scope='session')
 def plain(tmp_path_factory):
     """The kernels as on a device without the tensor-core instructions."""
-    folder = tmp_path_factory.mktemp('plain')
-    return compile_kernels(folder, [torch.float16], '-DVIL_MM_EMULATE_NO_TENSOR_CORES')
+    return compile_kernels(tmp_path_factory, 'plain', [torch.float16], '-DVIL_MM_EMULATE_NO_TENSOR_CORES')
 
 
 def outputs(shape, dtype):

@@ -5,9 +5,10 @@ import re
 import time
 
 import mmengine
+import pytest
 import torch
 
-from tests.conftest import free_port, options, run_tool, start_script
+from tests.conftest import free_port, options, run_in_two_processes, run_tool, start_script
 
 NANO = 'configs/vil/vil-nano_1xb64_digits.py'
 SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
@@ -22,12 +23,9 @@ def test_imagenet_recipe_trains_and_two_processes_evaluate_as_one(few_digits, tm
     run_tool('tools/train.py', SMALL, '--work-dir', tmp_path, *overrides, 'train_cfg.max_epochs=1')
     checkpoint = tmp_path / 'epoch_1.pth'
     outputs = {}
-    for name, command in (
-        ('one', ['tools/test.py', SMALL, checkpoint]),
-        ('two', ['tools/dist_test.sh', SMALL, checkpoint, 2]),
-    ):
-        words = *command, '--work-dir', tmp_path / name, '--out', tmp_path / f'{name}.pkl', *overrides
-        log = run_tool(*words, env=dict(PORT=free_port())).stdout
+    for name, run in (('one', run_tool), ('two', run_in_two_processes)):
+        words = '--work-dir', tmp_path / name, '--out', tmp_path / f'{name}.pkl', *overrides
+        log = run('tools/test.py', SMALL, checkpoint, *words).stdout
         outputs[name] = accuracy(log), mmengine.load(tmp_path / f'{name}.pkl')
     assert outputs['one'][0] == outputs['two'][0]
     one, two = outputs['one'][1], outputs['two'][1]
@@ -38,15 +36,8 @@ def test_imagenet_recipe_trains_and_two_processes_evaluate_as_one(few_digits, tm
 
 
 def test_two_processes_train(few_digits, tmp_path):
-    log = run_tool(
-        'tools/dist_train.sh',
-        NANO,
-        2,
-        '--work-dir',
-        tmp_path,
-        *options(few_digits, 8, train_cfg__max_epochs=1, default_hooks__logger__interval=1),
-        env=dict(PORT=free_port()),
-    ).stdout
+    overrides = options(few_digits, 8, train_cfg__max_epochs=1, default_hooks__logger__interval=1)
+    log = run_in_two_processes('tools/train.py', NANO, '--work-dir', tmp_path, *overrides).stdout
     assert 'Epoch(train) [1][2/2]' in log, 'each process takes half of the 32 images'
     assert (tmp_path / 'epoch_1.pth').exists()
 
@@ -111,6 +102,19 @@ def test_a_checkpoint_that_holds_code_is_refused(few_digits, tmp_path):
     result = run_tool(*words, *options(few_digits, 8), check=False)
     assert result.returncode != 0 and 'holds posix.system beside tensors' in result.stdout
     assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('name, words', [('train', [NANO]), ('test', [NANO, 'nano.pth'])])
+def test_launchers_start_the_tool_in_two_processes(name, words, tmp_path):
+    """With the environment by which the processes find each other, which :func:`run_in_two_processes` sets too."""
+    interpreter = tmp_path / 'interpreter'  # of the processes, in place of one that would take long to start
+    interpreter.write_text('#!/bin/sh\necho "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT: $*"\n')
+    interpreter.chmod(0o755)
+    port = free_port()
+    env = dict(PORT=port, PYTHON_EXEC=str(interpreter))
+    log = run_tool(f'tools/dist_{name}.sh', *words, 2, '--work-dir', 'runs', env=env).stdout
+    command = f'-u tools/{name}.py {" ".join(words)} --launcher pytorch --work-dir runs'
+    assert sorted(re.findall(r'^\d.*', log, re.M)) == [f'{rank} {rank} 2 127.0.0.1 {port}: {command}' for rank in '01']
 
 
 def test_usage_of_the_launchers():
