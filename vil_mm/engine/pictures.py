@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 
-class LoadedImages(Sequence):
+class LoadedImages:
     """The images of a dataset as the first steps of its pipeline load them, in RGB.
 
     So they have the orientation, channels and size that predictions refer to,
