@@ -24,8 +24,8 @@ class LoadedImages:
 
     def __init__(self, dataset, model: nn.Module) -> None:
         self._dataset = _only_load(dataset)
-        model = model.module if is_model_wrapper(model) else model
-        self._to_rgb = getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False)
+        inner = model.module if is_model_wrapper(model) else model
+        self._to_rgb = getattr(getattr(inner, 'data_preprocessor', None), 'to_rgb', False)
 
     def __len__(self) -> int:
         return len(self._dataset)
