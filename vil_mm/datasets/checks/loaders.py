@@ -1,4 +1,11 @@
-"""The datasets of data loaders, each checked by its format."""
+"""The datasets of data loaders, each checked by its format.
+
+:func:`find_datasets` first lists all of them as :class:`Configured` objects
+(loader, config, class). Checks of one dataset are called for each; those that
+compare datasets (of the training and the validation, or a loader's with its
+evaluator's) get them all. Last, the model's heads are compared with the classes
+of all loaders.
+"""
 
 import os
 from collections.abc import Sequence
@@ -7,6 +14,7 @@ from mmengine.config import Config
 
 from .class_folders import check_class_folders
 from .coco import check_coco
+from .configured import find_datasets, is_remote
 from .label_maps import check_label_maps
 
 #: Environment variables by which launchers tell a process its rank.
@@ -31,28 +39,11 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """
     if any(os.environ.get(name, '0') != '0' for name in RANKS):
         return
-    for loader in loaders:
-        for dataset in innermost((cfg.get(loader) or {}).get('dataset') or {}):
-            if is_remote(dataset):
-                continue
-            kind = str(dataset.get('type')).split('.')[-1]
-            if kind in ('ImageNet', 'CustomDataset'):
-                check_class_folders(dataset, loader)
-            elif kind == 'CocoDataset':
-                check_coco(dataset, loader)
-            elif 'seg_map_path' in (dataset.get('data_prefix') or {}):
-                check_label_maps(dataset, loader, cfg.default_scope)
-
-
-def innermost(dataset: dict) -> list[dict]:
-    """List the datasets that a dataset concatenates, repeats or mixes, or itself if it is a plain one."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    return [deepest for one in inner for deepest in innermost(one)] or [dataset]
-
-
-def is_remote(dataset: dict) -> bool:
-    """Tell whether the files are elsewhere than in this machine's folders."""
-    prefix = dataset.get('data_prefix') or {}
-    places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [])]
-    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
-    return backend != 'local' or any('://' in str(place) for place in places)
+    datasets = [dataset for dataset in find_datasets(cfg, loaders) if not is_remote(dataset.config)]
+    for dataset in datasets:
+        if dataset.derives_from('mmpretrain.CustomDataset'):
+            check_class_folders(dataset.config, dataset.where)
+        elif dataset.derives_from('mmdet.CocoDataset'):
+            check_coco(dataset.config, dataset.where)
+        elif 'seg_map_path' in (dataset.config.get('data_prefix') or {}):
+            check_label_maps(dataset.config, dataset.where, cfg.default_scope)
