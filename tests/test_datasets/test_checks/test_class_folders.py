@@ -34,8 +34,8 @@ def make_config(root, train=None, val=None, **both):
     """A config of both loaders, with settings for one or both."""
     cfg = dict(default_scope='mmpretrain')
     for loader, split, own in zip(LOADERS, ('train', 'val'), (train, val)):
-        dataset = dict(type='CustomDataset', data_root=str(root), data_prefix=split, **both)
-        cfg[loader] = dict(dataset=dict(dataset, **(own or {})))
+        dataset = dict(type='CustomDataset', data_root=str(root), data_prefix=split)
+        cfg[loader] = dict(dataset={**dataset, **both, **(own or {})})
     return Config(cfg)
 
 
@@ -153,7 +153,7 @@ def test_large_sets_are_sampled(root, monkeypatch, messages):
 
 
 def write_list(root, split, lines):
-    (root / f'{split}.txt').write_text('\n'.join(lines))
+    (root / f'{split}.txt').write_text('\n'.join(lines) + '\n')
     return dict(ann_file=f'{split}.txt')
 
 
@@ -171,7 +171,7 @@ def test_good_lists_pass(root, messages):
 @pytest.mark.parametrize(
     'line, problem',
     [
-        ('', "line 2: '' must be the name of an image, a space and"),
+        ('', "'' must be the name of an image, a space and"),
         ('cat/1.png\t0', 'must be the name of an image, a space and'),
         ('cat/1.png,0', 'must be the name of an image, a space and'),
         ('cat/1.png cat', 'must be the name of an image, a space and'),

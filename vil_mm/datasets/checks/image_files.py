@@ -113,8 +113,8 @@ def read_header(path: Path) -> Header:
     if start and not known and suffix not in ('.png', '.jpg', '.jpeg'):
         try:
             with Image.open(path) as image:
-                size = image.size
-            return Header('whole', size, read_orientation(path))
+                size, is_tiff = image.size, image.format == 'TIFF'
+            return Header('whole', size, 1 if is_tiff else read_orientation(path))  # TIFF files are always read upright
         except Exception:  # Pillow raises many kinds
             if suffix not in Image.registered_extensions():
                 return Header('whole')
