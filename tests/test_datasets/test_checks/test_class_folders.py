@@ -52,6 +52,17 @@ def test_good_folders_pass(root, messages):
     assert not messages
 
 
+def test_links(root, messages):
+    for split in ('train', 'val'):
+        (root / split / 'dog').rename(root / f'{split}-dogs')
+        (root / split / 'dog').symlink_to(root / f'{split}-dogs')
+    check_data(make_config(root), LOADERS)
+    assert not messages
+    (root / 'train-dogs/1.png').unlink()
+    (root / 'train-dogs/1.png').symlink_to(root / 'nowhere.png')
+    check_fails(make_config(root), r'1 of 6 images are missing; .*train/dog/1.png', FileNotFoundError)
+
+
 @pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-base-deep_8xb128_in21k'])
 def test_folder_without_images(config, tmp_path):
     cfg = Config.fromfile(ROOT / f'configs/vil/{config}.py')

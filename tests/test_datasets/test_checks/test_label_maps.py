@@ -143,6 +143,38 @@ def test_reduced_labels(scenes, config):
     check_fails(cfg, r'val_dataloader: LoadAnnotations has reduce_zero_label=True, the dataset False: set it in the')
 
 
+def test_labels_that_are_ignored_here_but_not_there(messages, config):
+    cfg = config('upernet')
+    cfg.model.decode_head.ignore_index = 0
+    check_data(cfg, LOADERS)
+    assert messages == [
+        'train_dataloader: 2 settings of the ignored label are not that of decode_head, 0; '
+        'such as data_preprocessor: seg_pad_val=255; auxiliary_head: ignore_index=255',
+        'val_dataloader: 1 settings of the ignored label are not that of decode_head, 0; '
+        'such as val_evaluator: ignore_index=255',
+    ]
+    messages.clear()
+    cfg.model.auxiliary_head.ignore_index = cfg.model.data_preprocessor.seg_pad_val = 0
+    cfg.val_evaluator.ignore_index = 0
+    check_data(cfg, LOADERS)
+    assert not messages
+    cfg.train_dataloader.dataset.ignore_index = 255
+    check_data(cfg, LOADERS)
+    assert 'such as the dataset: ignore_index=255' in messages[0]
+
+
+def test_classes_instead_of_names(scenes, config):
+    """As in pure-Python configs."""
+    from mmseg.datasets import BaseSegDataset
+    from mmseg.datasets.transforms import LoadAnnotations
+
+    cfg = config('upernet')
+    cfg.train_dataloader.dataset.type = BaseSegDataset
+    cfg.train_dataloader.dataset.pipeline[1].type = LoadAnnotations
+    Image.new('RGB', (128, 128)).save(scenes / 'label_maps/train/0002.png')
+    check_fails(cfg, 'train_dataloader: 1 of the 5 label maps read are in color')
+
+
 def test_images_of_both_loaders(scenes, messages, config):
     cfg = config('upernet')
     cfg.val_dataloader.dataset.data_prefix = cfg.train_dataloader.dataset.data_prefix

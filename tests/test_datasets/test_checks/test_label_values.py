@@ -74,7 +74,7 @@ def test_values_that_count_from_one(maps, scenes, config, messages):
     assert 'label 11, that of the last class, while 0 occurs' in messages[-1]
 
 
-def test_foreground_as_255(maps, config, messages):
+def test_foreground_as_255(maps, config):
     change(maps, lambda labels: (labels > 0).astype(np.uint8) * 255)
     cfg = make_config(config, metainfo=dict(classes=['background', 'digit']))
     check_fails(cfg, r'train_dataloader: 5 of the 5 label maps read hold only 0 and 255, and 255 is ignored; .*: if')
@@ -82,7 +82,6 @@ def test_foreground_as_255(maps, config, messages):
     check_fails(cfg, r'hold values of no class; .* \(255\): values must be 0 to 1, for 2 classes; correct')
     change(maps, lambda labels: labels // 255)
     check_fails(cfg, r'val_dataloader: .* hold values of no class')
-    assert not messages
 
 
 def test_ignored_values(maps, config, messages):

@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from .class_lists import as_class_list, difference
-from .configured import Configured, as_list
+from .configured import Configured, as_list, find_metrics
 from .image_files import SUFFIXES, Header, check_image_files, walk_files, warn_of_shared
 from .label_values import Labels, check_label_values
 from .messages import stop, warn
@@ -142,7 +142,7 @@ def check_pixels(
     Raises:
         ValueError: If label maps do not fit their images or the classes.
     """
-    steps = [step for step in dataset.config.get('pipeline') or [] if 'Load' in str(step.get('type'))]
+    steps = [step for step in dataset.config.get('pipeline') or [] if 'Load' in str(step['type'])]
     with TRANSFORMS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         steps = [registry.build(step) for step in steps]
     for step in steps:
@@ -157,10 +157,38 @@ def check_pixels(
                     f'the dataset {reduced}: set it in the dataset only'
                 )
             head = (as_list((cfg.get('model') or {}).get('decode_head')) or [{}])[-1]
-            number, ignored = len(class_names(dataset) or ()) or head.get('num_classes'), head.get('ignore_index')
-            labels = Labels(number, 255 if ignored is None else ignored, reduced, listing.label_map)
+            number, ignored = len(class_names(dataset) or ()) or head.get('num_classes'), ignored_label(head)
+            check_ignored(dataset, ignored, cfg)
+            labels = Labels(number, ignored, reduced, listing.label_map)
             maps = [(path, header) for _, _, path, header in pairs]
             check_label_values(dataset.where, maps, labels, step.imdecode_backend, not listing.test_mode)
+
+
+def ignored_label(config: dict) -> int:
+    """Tell the label that a head, a dataset or a metric ignores."""
+    ignored = config.get('ignore_index')
+    return 255 if ignored is None else ignored
+
+
+def check_ignored(dataset: Configured, ignored: int, cfg: Config) -> None:
+    """Warn of settings of the ignored label that are not the head's, which is the one that training follows.
+
+    Args:
+        dataset (Configured): The dataset.
+        ignored (int): The head's.
+        cfg (Config): The whole config.
+    """
+    settings = {'the dataset: ignore_index': dataset.config.get('ignore_index', ignored)}
+    if dataset.where.startswith('train'):
+        model = cfg.get('model') or {}
+        settings['data_preprocessor: seg_pad_val'] = (model.get('data_preprocessor') or {}).get('seg_pad_val', 255)
+        for head in as_list(model.get('auxiliary_head')):
+            settings['auxiliary_head: ignore_index'] = ignored_label(head)
+    for metric in find_metrics(cfg, [dataset.where.replace('_dataloader', '_evaluator')]):
+        if metric.derives_from('mmseg.IoUMetric'):
+            settings[f'{metric.where}: ignore_index'] = ignored_label(metric.config)
+    others = [f'{name}={value}' for name, value in settings.items() if value != ignored]
+    warn(dataset.where, others, f'settings of the ignored label are not that of decode_head, {ignored}')
 
 
 def check_sizes(where: str, pairs: Sequence[tuple[Path, Header, Path, Header]], turns: bool) -> None:
