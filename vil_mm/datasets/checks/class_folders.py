@@ -56,7 +56,8 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
         ValueError: If images are damaged, a list of images is not as it must
             be, or classes differ.
     """
-    names, loader = None, ''
+    names: list[str] | None = None
+    loader = ''
     first: Contents | None = None
     loaders: dict[str, str] = {}  # of the images
     for dataset in datasets:
@@ -64,10 +65,11 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
         own = as_class_list(listing.CLASSES, dataset.where)
         if own and names and own != names:
             raise ValueError(
-                f'{dataset.where}: the classes are not those of {loader}: it {difference(own, names)}: '
+                f'{dataset.where}: the classes differ from those of {loader}: {difference(own, names)}: '
                 'set metainfo=dict(classes=...) to the same in both'
             )
-        names, loader = names or own, loader or dataset.where
+        if own and not names:
+            names, loader = own, dataset.where
         contents = read_contents(dataset, listing, own)
         if contents.labels:
             first = first or contents
@@ -136,10 +138,9 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
         images = [os.path.join(root, name) for name, _ in samples]
     else:
         images = list_images(listing, where, [''])
+    places = {name: place for place, name in enumerate(names or [])}
     moved = [
-        f'{folder} ({label}, not {names.index(folder)})'
-        for folder, label in labels.items()
-        if names and folder in names and names.index(folder) != label
+        f'{name} ({label}, not {places[name]})' for name, label in labels.items() if places.get(name, label) != label
     ]
     order = 'the sorted folders' if by_folder else listing.ann_file
     stop(where, moved, f'classes have another place in classes than their label, by {order}', 'name them in that order')
@@ -194,7 +195,7 @@ def check_count(where: str, root: str, folders: Sequence[str], names: Sequence[s
         return
     text = f'{where}: {root} has {len(folders)} class folders, but classes names {len(names)}'
     if set(folders) & set(names):
-        text += f': the folder {difference(folders, names)}: correct classes, or add empty folders'
+        text += f': {difference(folders, names)}: correct classes, or add empty folders'
     else:
         text += ": set classes; without them, type='CustomDataset' takes the names of the folders"
     raise ValueError(text)
@@ -286,9 +287,9 @@ def compare(contents: Contents, first: Contents) -> None:
     folders, expected = list(contents.labels), list(first.labels)
     if contents.by_folder and first.by_folder and folders != expected:
         raise ValueError(
-            f'{contents.where}: the class folders are not those of {first.where}: it {difference(folders, expected)}: '
-            'labels count the sorted folders, so that they would mean other classes: add an empty folder for each '
-            'class without images'
+            f'{contents.where}: the class folders differ from those of {first.where}: {difference(folders, expected)}; '
+            'as labels count the sorted folders, they would mean other classes: add an empty folder for each class '
+            'without images'
         )
     moved = [
         f'{folder} ({label}, not {first.labels[folder]})'

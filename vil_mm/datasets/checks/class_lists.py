@@ -21,14 +21,14 @@ def as_class_list(names: Sequence[str] | str | None, where: str) -> list[str] | 
 
 
 def difference(names: Sequence[str], expected: Sequence[str]) -> str:
-    """Say how a list of names differs from another, in words that follow what the first is called."""
+    """Say how a list of names differs from the expected one."""
     given, wanted = set(names), set(expected)
     missing, extra = [name for name in expected if name not in given], [name for name in names if name not in wanted]
-    parts = [f'lacks {len(missing)} of them, {some(missing)}'] if missing else []
-    parts += [f'has {len(extra)} others, {some(extra)}'] if extra else []
+    parts = [f'{len(missing)} are missing, {some(missing)}'] if missing else []
+    parts += [f'{len(extra)} are not among them, {some(extra)}'] if extra else []
     if parts:
-        return ' and '.join(parts)
+        return ', and '.join(parts)
     if len(names) != len(expected):
-        return f'has {len(names)} of them, not {len(expected)}, as some occur twice'
+        return f'they are {len(names)}, not {len(expected)}, as some occur twice'
     index = next(i for i, (name, other) in enumerate(zip(names, expected)) if name != other)
-    return f'has them in another order: number {index} is {names[index]!r}, not {expected[index]!r}'
+    return f'the order differs: number {index} is {names[index]!r}, not {expected[index]!r}'

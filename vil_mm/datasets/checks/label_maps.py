@@ -87,7 +87,7 @@ def check_same_labels(dataset: Configured, listing: BaseDataset, first: Configur
     names, expected = class_names(dataset), class_names(first)
     if names and expected and names != expected:
         raise ValueError(
-            f'{dataset.where}: the classes are not those of {first.where}: it {difference(names, expected)}: '
+            f'{dataset.where}: the classes differ from those of {first.where}: {difference(names, expected)}: '
             'set metainfo=dict(classes=...) to the same in both'
         )
     reduced, first_reduced = (getattr(one, 'reduce_zero_label', False) for one in (listing, first_listing))
@@ -161,7 +161,7 @@ def check_pixels(
             check_ignored(dataset, ignored, cfg)
             labels = Labels(number, ignored, reduced, listing.label_map)
             maps = [(path, header) for _, _, path, header in pairs]
-            check_label_values(dataset.where, maps, labels, step.imdecode_backend, not listing.test_mode)
+            check_label_values(dataset.where, maps, labels, step.imdecode_backend)
 
 
 def ignored_label(config: dict) -> int:

@@ -53,9 +53,7 @@ class Labels(NamedTuple):
         return f'{text}, or {" or ".join(map(str, ignored))}, to be ignored' if ignored else text
 
 
-def check_label_values(
-    where: str, maps: Sequence[tuple[Path, Header]], labels: Labels, backend: str, is_train: bool
-) -> None:
+def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: Labels, backend: str) -> None:
     """Check what the pixels of label maps hold, of up to 200 that are spread evenly.
 
     Args:
@@ -63,7 +61,6 @@ def check_label_values(
         maps (Sequence[tuple[Path, Header]]): The label maps.
         labels (Labels): How labels are made of their values.
         backend (str): What decodes them.
-        is_train (bool): Whether they are for training.
 
     Raises:
         ValueError: If label maps are in color or lossy, or if they hold values
@@ -82,7 +79,8 @@ def check_label_values(
     stop(where, colored, f'{of} are in color', f'store one number per pixel, that of its class{palette}')
     check_labels(where, paths, values, labels, of)
     every = set().union(*values)
-    if is_train and labels.reduced and len(read) == len(maps) and 0 in every and labels.number not in every:
+    is_all = where.startswith('train') and len(read) == len(maps)
+    if is_all and labels.reduced and 0 in every and labels.number not in every:
         last = [f'label {labels.number}, that of the last class, while 0 occurs']
         warn(where, last, 'label is in no label map: if 0 is a class too, set reduce_zero_label=False')
 
