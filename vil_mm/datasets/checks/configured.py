@@ -115,7 +115,7 @@ def is_remote(dataset: dict) -> bool:
     prefix = dataset.get('data_prefix') or {}
     places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [])]
     backends = [(step.get('backend_args') or {}).get('backend', 'local') for step in find_steps(dataset)]
-    return any(backend != 'local' for backend in backends) or any('://' in str(place) for place in places)
+    return any(backend not in ('local', 'zip') for backend in backends) or any('://' in str(place) for place in places)
 
 
 def as_list(value: object) -> list:

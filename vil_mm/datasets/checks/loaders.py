@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from .class_folders import check_class_folders
+from .class_folders import check_class_folders, holds_class_folders
 from .coco import check_coco
 from .configured import find_datasets, is_remote
-from .label_maps import check_label_maps
+from .label_maps import check_label_maps, holds_label_maps
 from .num_classes import check_num_classes
 
 #: Environment variables by which launchers tell a process its rank.
@@ -43,10 +43,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         return
     datasets = find_datasets(cfg, loaders)
     local = [dataset for dataset in datasets if not is_remote(dataset.config)]
-    for dataset in local:
-        if dataset.derives_from('mmpretrain.CustomDataset'):
-            check_class_folders(dataset.config, dataset.where)
-        elif 'seg_map_path' in (dataset.config.get('data_prefix') or {}):
-            check_label_maps(dataset.config, dataset.where, cfg.default_scope)
+    check_class_folders(list(filter(holds_class_folders, local)), cfg)
+    check_label_maps(list(filter(holds_label_maps, local)), cfg)
     check_coco(datasets, cfg)
     check_num_classes(local, cfg)

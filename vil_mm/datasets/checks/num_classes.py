@@ -7,12 +7,13 @@ from typing import NamedTuple
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from . import class_folders
 from .configured import Configured, as_list, find_class
 from .declared_classes import class_names
 from .messages import some
 
 #: Formats whose classes are not only declared, but found in the data.
-FORMATS = {}
+FORMATS = {'mmpretrain.CustomDataset': class_folders, 'vil_mm.ZipDataset': class_folders}
 #: Parts of a model with classes of their own, or none.
 OTHERS = ('backbone', 'neck', 'rpn_head', 'semantic_head', 'task_heads', 'teacher', 'reid', 'init_cfg')
 #: Losses of heads, by how many classes their weights may have beyond those of the head: the background.
