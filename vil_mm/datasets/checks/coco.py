@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -88,7 +89,7 @@ def reads_coco(dataset: Configured) -> bool:
     return dataset.kind.load_data_list is base_named(dataset.kind, 'CocoDataset').load_data_list
 
 
-def base_named(kind: type, name: str) -> type:
+def base_named(kind: type, name: str) -> Any:
     """Return the class of a name from which a class derives."""
     return next(base for base in kind.__mro__ if base.__name__ == name)
 

@@ -7,8 +7,8 @@ configs.
 import difflib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, Registry
@@ -25,7 +25,7 @@ class Configured(NamedTuple):
 
     where: str
     config: dict
-    kind: Callable
+    kind: Any
 
     def derives_from(self, name: str) -> bool:
         """Tell whether the class is, or derives from, one of a library, which need not be installed.
@@ -75,7 +75,7 @@ def find_metrics(cfg: Config, evaluators: Sequence[str]) -> list[Configured]:
     ]
 
 
-def find_class(config: dict, registry: Registry, cfg: Config, where: str) -> Callable:
+def find_class(config: dict, registry: Registry, cfg: Config, where: str) -> Any:
     """Find the class of a part of a config, or the function that makes it.
 
     Args:

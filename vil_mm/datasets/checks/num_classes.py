@@ -98,7 +98,8 @@ def find_settings(part: object, path: str, cfg: Config) -> Iterator[Setting]:
 def default_number(kind: object) -> int | None:
     """Return the number of classes that a class of heads has if none is set; None if it has none."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
-        parameter = inspect.signature(base.__init__).parameters.get('num_classes') if '__init__' in vars(base) else None
+        init = vars(base).get('__init__')
+        parameter = inspect.signature(init).parameters.get('num_classes') if init else None
         if parameter:
             return None if parameter.default is parameter.empty else parameter.default
     return None
