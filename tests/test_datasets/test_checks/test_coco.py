@@ -113,3 +113,13 @@ def test_panoptic_annotations(scenes, config):
         content['categories'].reverse()
     with pytest.raises(ValueError, match='are in another order than the classes'):
         check_data(cfg, LOADERS)
+
+
+def test_folder_of_images_under_another_key(scenes, config):
+    cfg = config('retinanet')
+    del cfg.train_dataloader.dataset.data_prefix['img']
+    cfg.train_dataloader.dataset.data_prefix.img_path = 'train'
+    with pytest.raises(
+        ValueError, match=r"train_dataloader: data_prefix=\{'img_path': 'train'\} must have .* as 'img'"
+    ):
+        check_data(cfg, LOADERS)

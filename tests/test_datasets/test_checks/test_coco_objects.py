@@ -121,3 +121,16 @@ def test_annotations_of_no_image(scenes, config):
             image['id'] = str(image['id'])
     with pytest.raises(ValueError, match=rf'val_dataloader: none of the annotations of {path} is of .*same type'):
         check_data(config('retinanet'), LOADERS)
+
+
+def test_boxes_by_their_corners(scenes, config):
+    path = scenes / 'annotations/train.json'
+    with edited(path) as content:
+        for one in content['annotations']:
+            x, y, w, h = one['bbox']
+            one['bbox'] = [x, y, x + w, y + h]
+    with pytest.raises(
+        ValueError,
+        match=rf'train_dataloader: \d+ of \d+ boxes of {path} reach beyond .*: write them as \[x, y, width, he',
+    ):
+        check_data(config('retinanet'), LOADERS)

@@ -116,7 +116,10 @@ def check_dataset(dataset: Configured, classes: Sequence[str] | None, cfg: Confi
     path = Path(root, file)
     panoptic = dataset.derives_from('mmdet.CocoPanopticDataset')  # its objects are in other files
     annotations = read_annotations(path, where, with_objects=not panoptic)
-    folder = Path(root, (config.get('data_prefix') or {}).get('img', ''))
+    prefix = config.get('data_prefix') or {}
+    if 'img' not in prefix:
+        raise ValueError(f"{where}: data_prefix={dict(prefix)} must have the folder of the images as 'img'")
+    folder = Path(root, prefix['img'])
     files = [folder / name for name in annotations.names]
     headers = check_image_files(files, where, 'images')
     if classes is not None:

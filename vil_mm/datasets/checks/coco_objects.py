@@ -8,7 +8,7 @@ import numpy as np
 from .coco_file import Annotations
 from .coco_masks import check_masks
 from .configured import Configured, find_steps, repeats
-from .messages import some, warn
+from .messages import some, stop, warn
 
 
 def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Configured, path: Path) -> None:
@@ -21,7 +21,8 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
         path (Path): The annotation file.
 
     Raises:
-        ValueError: If masks would stop the run, or nothing is left to train on.
+        ValueError: If boxes seem to be in another form, masks would stop the
+            run, or nothing is left to train on.
     """
     config, where, image = dataset.config, dataset.where, annotations.image
     if len(image) and (image < 0).all():
@@ -37,6 +38,13 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     kept = considered & inside & (annotations.area > 0) & (w >= 1) & (h >= 1)
     beyond = kept & ((x < 0) | (y < 0) | (x + w > width + 1) | (y + h > height + 1))
 
+    if 3 * beyond.sum() > kept.sum():
+        stop(
+            where,
+            annotations.describe(beyond),
+            f'of {len(image)} boxes of {path} reach beyond their image',
+            'write them as [x, y, width, height] in pixels, not as [x1, y1, x2, y2]',
+        )
     for chosen, what in (
         (image < 0, 'annotations are of images that the file does not list: they are left out'),
         (foreign, 'boxes have a category that is none of the classes: they are left out'),
