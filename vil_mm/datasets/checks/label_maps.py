@@ -9,11 +9,11 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from .class_lists import as_class_list, difference
+from .class_lists import as_class_list
 from .configured import Configured, as_list, find_metrics
 from .image_files import SUFFIXES, Header, check_image_files, walk_files, warn_of_shared
 from .label_values import Labels, check_label_values
-from .messages import stop, warn
+from .messages import difference, stop, warn
 
 
 def holds_label_maps(dataset: Configured) -> bool:
@@ -87,8 +87,8 @@ def check_same_labels(dataset: Configured, listing: BaseDataset, first: Configur
     names, expected = class_names(dataset), class_names(first)
     if names and expected and names != expected:
         raise ValueError(
-            f'{dataset.where}: the classes differ from those of {first.where}: {difference(names, expected)}: '
-            'set metainfo=dict(classes=...) to the same in both'
+            f'{dataset.where}: the labels would not mean those of {first.where}; of its classes, the dataset '
+            f'{difference(names, expected)}: write the same names, in the same order, in both'
         )
     reduced, first_reduced = (getattr(one, 'reduce_zero_label', False) for one in (listing, first_listing))
     if dataset.where != first.where and reduced != first_reduced:
