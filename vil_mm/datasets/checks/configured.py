@@ -6,7 +6,8 @@ configs.
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -19,12 +20,12 @@ class Configured(NamedTuple):
     Args:
         where (str): Name of its data loader or evaluator, for messages.
         config (dict): Its config.
-        kind (type): Its class.
+        kind (Callable): Its class, or a function that makes one.
     """
 
     where: str
     config: dict
-    kind: type
+    kind: Callable
 
     def derives_from(self, name: str) -> bool:
         """Tell whether the class is, or derives from, one of a library, which need not be installed.
@@ -33,7 +34,8 @@ class Configured(NamedTuple):
             name (str): The library and the name of the class, such as
                 ``'mmdet.CocoDataset'``.
         """
-        return name in (f'{base.__module__.split(".")[0]}.{base.__name__}' for base in self.kind.__mro__)
+        bases = inspect.getmro(self.kind) if inspect.isclass(self.kind) else ()
+        return name in [f'{base.__module__.split(".")[0]}.{base.__name__}' for base in bases]
 
 
 def find_datasets(cfg: Config, loaders: Sequence[str]) -> list[Configured]:
@@ -73,18 +75,17 @@ def find_metrics(cfg: Config, evaluators: Sequence[str]) -> list[Configured]:
     ]
 
 
-def find_class(config: dict, registry: Registry, cfg: Config, where: str) -> type:
-    """Find the class of a dataset or a metric.
+def find_class(config: dict, registry: Registry, cfg: Config, where: str) -> Callable:
+    """Find the class of a part of a config, or the function that makes it.
 
     Args:
-        config (dict): Its config.
+        config (dict): Config of the part.
         registry (Registry): Root of the registries of its sort.
         cfg (Config): The whole config, whose scope is the default.
         where (str): Name of the data loader or evaluator, for messages.
 
     Raises:
-        ValueError: If the type is missing, is not registered, or is not a
-            class.
+        ValueError: If the type is missing or is not registered.
     """
     kind = config.get('type')
     if isinstance(kind, str):
@@ -98,7 +99,7 @@ def find_class(config: dict, registry: Registry, cfg: Config, where: str) -> typ
                 advice = f'did you mean {near[0]!r}?' if near else 'name its module in custom_imports'
                 raise ValueError(f'{where}: no {registry.name} has type={kind!r}: {advice}')
             kind = found
-    if not inspect.isclass(kind):
+    if not callable(kind):
         raise ValueError(f'{where}: type={kind!r} must be the name of a class, or a class')
     return kind
 
@@ -113,10 +114,28 @@ def is_remote(dataset: dict) -> bool:
     """Tell whether the files are elsewhere than in this machine's folders."""
     prefix = dataset.get('data_prefix') or {}
     places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [])]
-    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
-    return backend != 'local' or any('://' in str(place) for place in places)
+    backends = [(step.get('backend_args') or {}).get('backend', 'local') for step in find_steps(dataset)]
+    return any(backend not in ('local', 'zip') for backend in backends) or any('://' in str(place) for place in places)
 
 
 def as_list(value: object) -> list:
     """Make a list of a list or tuple, of one value, or of none."""
     return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
+
+
+def find_steps(pipeline: object) -> Iterator[dict]:
+    """Find the steps of a pipeline, also those within others, such as a choice."""
+    if isinstance(pipeline, dict):
+        yield pipeline
+        pipeline = list(pipeline.values())
+    if isinstance(pipeline, (list, tuple)):
+        for inner in pipeline:
+            yield from find_steps(inner)
+
+
+def repeats(values: Iterable) -> list:
+    """List the values that come more than once."""
+    values = list(values)
+    if len(set(values)) == len(values):
+        return []
+    return [value for value, number in Counter(values).items() if number > 1]

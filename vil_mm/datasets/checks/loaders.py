@@ -1,10 +1,10 @@
 """The datasets of data loaders, each checked by its format.
 
 :func:`find_datasets` first lists all of them as :class:`Configured` objects
-(loader, config, class). Checks of one dataset are called for each; those that
-compare datasets (of the training and the validation, or a loader's with its
-evaluator's) get them all. Last, the model's heads are compared with the classes
-of all loaders.
+(data loader, config, class). A check gets all datasets of its format at once,
+so that it can compare them, as those of the training with those of the
+validation, or with those of the evaluator. Last, the model's heads are compared
+with the classes of all of them.
 """
 
 import os
@@ -16,6 +16,7 @@ from .class_folders import check_class_folders, holds_class_folders
 from .coco import check_coco
 from .configured import find_datasets, is_remote
 from .label_maps import check_label_maps, holds_label_maps
+from .num_classes import check_num_classes
 
 #: Environment variables by which launchers tell a process its rank.
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
@@ -35,13 +36,14 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     Raises:
         FileNotFoundError: If folders are empty or files are missing. It names
             the first of them.
-        ValueError: If image files are damaged, or annotations do not fit.
+        ValueError: If image files are damaged, annotations do not fit the
+            images, or datasets, metrics and model differ in their classes.
     """
     if any(os.environ.get(name, '0') != '0' for name in RANKS):
         return
-    datasets = [dataset for dataset in find_datasets(cfg, loaders) if not is_remote(dataset.config)]
-    for dataset in datasets:
-        if dataset.derives_from('mmdet.CocoDataset'):
-            check_coco(dataset.config, dataset.where)
-    check_class_folders(list(filter(holds_class_folders, datasets)), cfg)
-    check_label_maps(list(filter(holds_label_maps, datasets)), cfg)
+    datasets = find_datasets(cfg, loaders)
+    local = [dataset for dataset in datasets if not is_remote(dataset.config)]
+    check_class_folders(list(filter(holds_class_folders, local)), cfg)
+    check_label_maps(list(filter(holds_label_maps, local)), cfg)
+    check_coco(datasets, cfg)
+    check_num_classes(local, cfg)
