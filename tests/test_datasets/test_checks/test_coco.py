@@ -49,11 +49,11 @@ def test_classes_of_another_loader(scenes, config):
     cfg = config('mask-rcnn')
     digits = [str(digit) for digit in range(10)]
     for names, message in (
-        (digits[:9], 'lacks 1 of them, such as 9'),
-        (digits[::-1], "has them in another order: number 0 is '9', not '0'"),
+        (digits[:9], '1 are missing, such as 9: set metainfo'),
+        (digits[::-1], "the order differs: number 0 is '9', not '0'"),
     ):
         cfg.val_dataloader.dataset.metainfo = dict(classes=names)
-        with pytest.raises(ValueError, match=rf'val_dataloader: the labels would not mean those of train_.*{message}'):
+        with pytest.raises(ValueError, match=f'val_dataloader: the classes differ from those of train_.*: {message}'):
             check_data(cfg, LOADERS)
 
 

@@ -34,14 +34,14 @@ def test_what_the_evaluation_needs(key, other, config):
     with edited(other) as content:
         del content['annotations'][0][key]
         content['annotations'][0]['ignore'] = 1
-    refuse(config('retinanet'), other, rf"1 annotations of {{}} have no '{key}', such as .*inference: add it")
+    refuse(config('retinanet'), other, rf"1 annotations of {{}} have no '{key}'; such as .*: add it")
 
 
 def test_masks_that_are_evaluated(other, config):
     for mask, state in ((None, 'missing'), ([[]], 'degenerate'), ([[1, 1, 5, 5]], 'degenerate')):
         with edited(other) as content:
             content['annotations'][0]['segmentation'] = mask
-        message = rf"the 'segmentation' of 1 annotations of {{}} is {state}, such as .*: correct it, or set"
+        message = rf"1 annotations of {{}}: their 'segmentation' is {state}; such as .*: correct it"
         refuse(config('mask-rcnn'), other, message)
     cfg = config('retinanet')
     cfg.val_evaluator.ann_file = str(other)

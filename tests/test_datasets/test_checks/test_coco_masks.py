@@ -40,11 +40,11 @@ def test_states(segmentation, state):
 @pytest.mark.parametrize(
     'segmentation, message',
     [
-        (None, 'is missing, such as annotation {} of {}: {}: add it, or set with_mask=False'),
-        (TRIANGLE, 'is malformed, such as annotation {} of {}: {}: write polygons'),
+        (None, 'is missing; such as annotation {} of {}: {}: add it, or set with_mask=False'),
+        (TRIANGLE, 'is malformed; such as annotation {} of {}: {}: write polygons'),
         (
             dict(size=[1, 2], counts='a'),
-            'is of another size than its image, such as annotation {} of {}: {}: correct',
+            'is of another size than its image; such as annotation {} of {}: {}: correct',
         ),
     ],
 )
@@ -54,7 +54,7 @@ def test_masks_that_stop_the_run(scenes, config, loader, segmentation, message):
         one = content['annotations'][0]
         one['segmentation'] = segmentation
         name = next(image['file_name'] for image in content['images'] if image['id'] == one['image_id'])
-    message = f"{loader}: the 'segmentation' of 1 objects of {path} {message.format(one['id'], name, one['bbox'])}"
+    message = f"{loader}: 1 objects of {path}: their 'segmentation' {message.format(one['id'], name, one['bbox'])}"
     with pytest.raises(ValueError, match=re.escape(message)):
         check_data(config('mask-rcnn'), LOADERS)
     check_data(config('retinanet'), LOADERS)  # which loads no masks

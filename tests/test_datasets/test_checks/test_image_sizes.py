@@ -52,7 +52,7 @@ def test_sizes_are_those_that_mmcv_loads(orientation, suffix, loading, turned, s
     assert orientation == 6 and (width, height) == (96, 128)
     with pytest.raises(
         ValueError,
-        match=rf'val_dataloader: 1 of 2 images have another width and height than {scenes}/annotations/val.json says, '
+        match=rf'val_dataloader: 1 of 2 images have another width and height than {scenes}/annotations/val.json says; '
         rf'such as {scenes}/val/turned{suffix}: 128x96, loaded as 96x128 \(EXIF orientation 6\): load the images with '
         "color_type='color_ignore_orientation' and imdecode_backend='cv2' if the boxes fit so",
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from .class_lists import difference
 from .coco_classes import check_classes
 from .coco_evaluation import check_evaluated_images, check_evaluated_objects
 from .coco_file import Annotations, read_annotations
@@ -15,7 +16,6 @@ from .configured import Configured, as_list, find_metrics, find_steps, is_remote
 from .declared_classes import class_names
 from .image_files import check_image_files
 from .image_sizes import check_image_sizes
-from .messages import difference
 
 
 def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
@@ -75,8 +75,8 @@ def check_same_classes(datasets: Sequence[Configured]) -> list[str] | None:
     for where, names in named[1:]:
         if names != named[0][1]:
             raise ValueError(
-                f'{where}: the labels would not mean those of {named[0][0]}; of its classes, the dataset '
-                f'{difference(names, named[0][1])}: write the same names, in the same order, in both'
+                f'{where}: the classes differ from those of {named[0][0]}: {difference(names, named[0][1])}: '
+                'set metainfo=dict(classes=...) to the same names, in the same order, in both'
             )
     return named[0][1] if named else None
 

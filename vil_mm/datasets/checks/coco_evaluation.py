@@ -8,7 +8,7 @@ import numpy as np
 from .coco_file import Annotations
 from .coco_masks import find_states
 from .configured import Configured, repeats
-from .messages import some
+from .messages import some, stop
 
 
 def check_evaluated_objects(
@@ -34,19 +34,14 @@ def check_evaluated_objects(
         )
     for key in ('bbox', 'area', 'iscrowd'):
         lacking = np.array([key not in one for one in annotations.objects]) & evaluated
-        if bad := annotations.describe(lacking):
-            raise ValueError(
-                f'{where}: {len(bad)} annotations of {path} have no {key!r}, {some(bad)}; the evaluation would fail '
-                f'after all inference: add it{" (0 for a single object)" if key == "iscrowd" else ""}'
-            )
+        advice = 'add it, as the evaluation would fail after all inference; "iscrowd" is 0 or 1'
+        stop(where, annotations.describe(lacking), f'annotations of {path} have no {key!r}', advice)
     if 'segm' in metrics:
         states = find_states(annotations, evaluated)
-        if bad := annotations.describe(evaluated & ~np.isin(states, ['polygons', 'runs'])):
-            raise ValueError(
-                f"{where}: the 'segmentation' of {len(bad)} annotations of {path} is {states[bad.positions[0]]}, "
-                f"{some(bad)}; metric='segm' would fail after all inference, or count wrong: correct it, or set "
-                "metric='bbox'"
-            )
+        for state in sorted(set(states[evaluated]) - {'polygons', 'runs'}):
+            advice = "correct it, as the evaluation would fail after all inference, or set metric='bbox'"
+            what = f"annotations of {path}: their 'segmentation' is {state}"
+            stop(where, annotations.describe(states == state), what, advice)
 
 
 def check_evaluated_images(

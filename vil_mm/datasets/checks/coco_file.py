@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .configured import repeats
-from .messages import some
+from .messages import stop
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,11 @@ def read_annotations(path: Path, where: str, with_objects: bool = True) -> Annot
         raise ValueError(f"{where}: {path} is not in COCO's format: {type(error).__name__}: {error}") from error
     if not annotations.images:
         raise ValueError(f'{where}: {path} lists no images')
-    for kind, numbers in repeated.items():
-        if numbers:
-            raise ValueError(f'{where}: {path} has several {kind} with the same id, {some(numbers)}: number them anew')
+    for kind, twice in repeated.items():
+        stop(where, twice, f'ids are those of several {kind} in {path}', 'number them anew')
     unlisted = annotations.describe(annotations.category < 0)
-    if unlisted:
-        raise ValueError(
-            f'{where}: {path} has {len(unlisted)} annotations whose category_id is not among its categories, '
-            f'{some(unlisted)}: add the categories, or correct the ids'
-        )
+    what = f'annotations have a category_id that is not among the categories of {path}'
+    stop(where, unlisted, what, 'add the categories, or correct the ids')
     return annotations
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .coco_file import Annotations
-from .messages import some, warn
+from .messages import stop, warn
 
 ADVICE = {
     'missing': 'add it, or set with_mask=False',
@@ -70,10 +70,9 @@ def check_masks(annotations: Annotations, chosen: np.ndarray, poly2mask: bool, p
     """
     states = find_states(annotations, chosen)
     for state, advice in ADVICE.items():
-        if bad := annotations.describe(states == state):
-            raise ValueError(
-                f"{where}: the 'segmentation' of {len(bad)} objects of {path} is {state}, {some(bad)}: {advice}"
-            )
+        stop(
+            where, annotations.describe(states == state), f"objects of {path}: their 'segmentation' is {state}", advice
+        )
     degenerate = states == 'degenerate'
     warn(where, annotations.describe(degenerate), 'objects have no polygon of at least three points: they are left out')
     runs = (states == 'runs') & ~annotations.crowd & (not poly2mask)

@@ -10,7 +10,7 @@ from mmengine.registry import TRANSFORMS
 
 from .configured import Configured, find_class
 from .image_files import Header
-from .messages import some, warn
+from .messages import stop, warn
 
 
 def check_image_sizes(
@@ -49,10 +49,8 @@ def check_image_sizes(
             'orientation': f"load the images with color_type={color!r} and imdecode_backend='cv2' if the boxes fit so",
             'size': 'correct the width, height and boxes in the file, or take the images that they are of',
         }
-        raise ValueError(
-            f'{dataset.where}: {len(wrong)} of {len(files)} images have another width and height than {path} says, '
-            f'{some(wrong)}: {" and ".join(advice[cause] for cause in sorted(causes))}'
-        )
+        what = f'of {len(files)} images have another width and height than {path} says'
+        stop(dataset.where, wrong, what, ' and '.join(advice[cause] for cause in sorted(causes)))
     warn(dataset.where, doubtful, 'images are turned upright on loading: check that their boxes fit the turned images')
 
 
