@@ -125,12 +125,10 @@ def test_classes_of_the_loaders(scenes, config):
     cfg = config('upernet')
     names = list(cfg.val_dataloader.dataset.metainfo.classes)
     cfg.val_dataloader.dataset.metainfo = dict(classes=[*names[:2], '2', '1', *names[4:]])
-    order = (
-        r"the labels would not mean those of train_dataloader; .* has them in another order: number 2 is '2', not '1'"
-    )
-    check_fails(cfg, rf'val_dataloader: {order}: write the same')
+    order = r"the classes differ from those of train_dataloader: the order differs: number 2 is '2', not '1'"
+    check_fails(cfg, rf'val_dataloader: {order}: set metainfo')
     cfg.val_dataloader.dataset.metainfo = dict(classes=names[:-1])
-    check_fails(cfg, r'val_dataloader: .* lacks 1 of them, such as 9')
+    check_fails(cfg, r'val_dataloader: .*: 1 are missing, such as 9')
     cfg.val_dataloader.dataset.metainfo = dict(classes='digit')
     check_fails(cfg, r"val_dataloader: classes='digit' must be a list of names")
 

@@ -11,9 +11,10 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
 from . import declared_classes
+from .class_lists import difference
 from .configured import Configured
 from .image_files import SUFFIXES, check_image_files, spread, walk_files, warn_of_shared
-from .messages import difference, note, some, stop, warn
+from .messages import note, some, stop, warn
 
 #: How many of a dataset's images are read: all of ImageNet's for validation.
 SAMPLE = 50_000
@@ -64,8 +65,8 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
         listing, own = build_listing(dataset)
         if own and names and own != names:
             raise ValueError(
-                f'{dataset.where}: the labels would not mean those of {loader}; of its classes, the dataset '
-                f'{difference(own, names)}: write the same names, in the same order, in both'
+                f'{dataset.where}: the classes differ from those of {loader}: {difference(own, names)}: '
+                'set metainfo=dict(classes=...) to the same names, in the same order, in both'
             )
         if own and not names:
             names, loader = own, dataset.where
@@ -195,7 +196,7 @@ def check_count(where: str, root: str, folders: Sequence[str], names: Sequence[s
         return
     text = f'{where}: {root} has {len(folders)} class folders, but classes names {len(names)}'
     if set(folders) & set(names):
-        text += f'; of these, the folder {difference(folders, names)}: correct classes, or add empty folders'
+        text += f': {difference(folders, names)}: correct classes, or add empty folders'
     else:
         text += ": set classes; without them, type='CustomDataset' takes the names of the folders"
     raise ValueError(text)
@@ -287,8 +288,8 @@ def compare(contents: Contents, first: Contents) -> None:
     folders, expected = list(contents.labels), list(first.labels)
     if contents.by_folder and first.by_folder and folders != expected:
         raise ValueError(
-            f'{contents.where}: the labels would not mean those of {first.where}, as they count the sorted folders; '
-            f'of its class folders, the dataset {difference(folders, expected)}: add an empty folder for each class '
+            f'{contents.where}: the class folders differ from those of {first.where}: {difference(folders, expected)}; '
+            'as labels count the sorted folders, they would mean other classes: add an empty folder for each class '
             'without images, or correct the names'
         )
     moved = [

@@ -8,12 +8,13 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
+from .class_lists import difference
 from .configured import Configured, as_list, find_class, find_metrics
 from .declared_classes import class_names
 from .image_files import SUFFIXES, Header, check_image_files, walk_files, warn_of_shared
 from .image_sizes import turns_upright
 from .label_values import Labels, check_label_values
-from .messages import difference, stop, warn
+from .messages import stop, warn
 
 
 def holds_label_maps(dataset: Configured) -> bool:
@@ -70,8 +71,8 @@ def check_same_labels(dataset: Configured, listing: BaseDataset, first: Configur
     names, expected = class_names(dataset), class_names(first)
     if names and expected and names != expected:
         raise ValueError(
-            f'{dataset.where}: the labels would not mean those of {first.where}; of its classes, the dataset '
-            f'{difference(names, expected)}: write the same names, in the same order, in both'
+            f'{dataset.where}: the classes differ from those of {first.where}: {difference(names, expected)}: '
+            'set metainfo=dict(classes=...) to the same names, in the same order, in both'
         )
     reduced, first_reduced = (getattr(one, 'reduce_zero_label', False) for one in (listing, first_listing))
     if dataset.where != first.where and reduced != first_reduced:
