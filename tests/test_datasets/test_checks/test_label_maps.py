@@ -4,8 +4,7 @@ import pytest
 from PIL import Image
 
 from tests.test_datasets.test_checks.conftest import LOADERS
-from vil_mm.datasets.checks import check_data, label_maps
-from vil_mm.datasets.checks.configured import find_datasets
+from vil_mm.datasets.checks import check_data
 
 
 def check_fails(cfg, match, error=ValueError):
@@ -131,7 +130,7 @@ def test_classes_of_the_loaders(scenes, config):
     cfg.val_dataloader.dataset.metainfo = dict(classes=names[:-1])
     check_fails(cfg, r'val_dataloader: .*: 1 are missing, such as 9')
     cfg.val_dataloader.dataset.metainfo = dict(classes='digit')
-    check_fails(cfg, r"val_dataloader: classes='digit' must be a list of names, such as \['digit'\]")
+    check_fails(cfg, r"val_dataloader: classes='digit' must be a list of names")
 
 
 def test_reduced_labels(scenes, config):
@@ -187,10 +186,3 @@ def test_images_without_label_maps(scenes, config):
     cfg.val_dataloader.dataset.data_prefix = dict(img_path='val')
     (scenes / 'val/0001.png').write_bytes(b'')
     check_fails(cfg, r'val_dataloader: 1 of 2 images are damaged')
-
-
-def test_names_of_classes(scenes, config):
-    cfg = config('upernet')
-    assert label_maps.class_names(find_datasets(cfg, LOADERS)[0]) == ['background', *map(str, range(10))]
-    cfg.train_dataloader.dataset.metainfo = None
-    assert label_maps.class_names(find_datasets(cfg, LOADERS)[0]) is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.scenes import set_classes
 from tests.test_datasets.test_checks.conftest import LOADERS
 from vil_mm.datasets.checks import check_data, label_values
 
@@ -28,6 +29,10 @@ def make_config(config, **settings):
     for loader in LOADERS:
         for key, value in settings.items():  # updating would merge dicts
             cfg[loader].dataset[key] = value
+    if settings.get('metainfo'):
+        set_classes(cfg.model, len(settings['metainfo']['classes']))
+        for head in (cfg.model.decode_head, cfg.model.auxiliary_head):
+            head.loss_decode.pop('class_weight')
     return cfg
 
 

@@ -10,7 +10,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
-from .class_lists import as_class_list, difference
+from . import declared_classes
+from .class_lists import difference
 from .configured import Configured
 from .image_files import SUFFIXES, check_image_files, spread, walk_files, warn_of_shared
 from .messages import note, some, stop, warn
@@ -61,12 +62,11 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
     first: Contents | None = None
     loaders: dict[str, str] = {}  # of the images
     for dataset in datasets:
-        listing = build_listing(dataset)
-        own = as_class_list(listing.CLASSES, dataset.where)
+        listing, own = build_listing(dataset)
         if own and names and own != names:
             raise ValueError(
                 f'{dataset.where}: the classes differ from those of {loader}: {difference(own, names)}: '
-                'set metainfo=dict(classes=...) to the same in both'
+                'set metainfo=dict(classes=...) to the same names, in the same order, in both'
             )
         if own and not names:
             names, loader = own, dataset.where
@@ -91,10 +91,9 @@ def class_names(dataset: Configured) -> list[str] | None:
 
     Raises:
         FileNotFoundError: If there is no folder of images.
-        ValueError: If the names are a string, or a folder is no class.
+        ValueError: If the names are not a list, or a folder is no class.
     """
-    listing = build_listing(dataset)
-    names = as_class_list(listing.CLASSES, dataset.where)
+    listing, names = build_listing(dataset)
     if names is None and is_zip(dataset):
         return [str(label) for label in range(listing.num_classes)]
     if names is None and listing.with_label and not listing.ann_file:
@@ -102,9 +101,11 @@ def class_names(dataset: Configured) -> list[str] | None:
     return names
 
 
-def build_listing(dataset: Configured) -> BaseDataset:
-    """Build a dataset without reading what it holds."""
-    return DATASETS.build(dict(dataset.config, type=dataset.kind, pipeline=[], lazy_init=True))
+def build_listing(dataset: Configured) -> tuple[BaseDataset, list[str] | None]:
+    """Build a dataset without reading what it holds, and tell its classes, if the config does."""
+    declared_classes.class_names(dataset)  # refuses what is no list of names
+    listing = DATASETS.build(dict(dataset.config, type=dataset.kind, pipeline=[], lazy_init=True))
+    return listing, list(listing.CLASSES) if listing.CLASSES else None
 
 
 def is_zip(dataset: Configured) -> bool:
@@ -289,7 +290,7 @@ def compare(contents: Contents, first: Contents) -> None:
         raise ValueError(
             f'{contents.where}: the class folders differ from those of {first.where}: {difference(folders, expected)}; '
             'as labels count the sorted folders, they would mean other classes: add an empty folder for each class '
-            'without images'
+            'without images, or correct the names'
         )
     moved = [
         f'{folder} ({label}, not {first.labels[folder]})'

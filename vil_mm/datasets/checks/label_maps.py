@@ -4,14 +4,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from .class_lists import as_class_list, difference
-from .configured import Configured, as_list, find_metrics
+from .class_lists import difference
+from .configured import Configured, as_list, find_class, find_metrics
+from .declared_classes import class_names
 from .image_files import SUFFIXES, Header, check_image_files, walk_files, warn_of_shared
+from .image_sizes import turns_upright
 from .label_values import Labels, check_label_values
 from .messages import stop, warn
 
@@ -45,23 +46,6 @@ def check_label_maps(datasets: Sequence[Configured], cfg: Config) -> None:
             warn_of_shared(dataset.where, [info['img_path'] for info in infos], loaders)
 
 
-def class_names(dataset: Configured) -> list[str] | None:
-    """Tell the classes of a dataset.
-
-    Args:
-        dataset (Configured): The dataset.
-
-    Returns:
-        list[str], optional: Their names, in the order of the labels. None if
-        the config does not tell.
-
-    Raises:
-        FileNotFoundError: If a folder is missing.
-        ValueError: If the names are a string.
-    """
-    return as_class_list(build_listing(dataset).metainfo.get('classes'), dataset.where)
-
-
 def build_listing(dataset: Configured) -> BaseDataset:
     """Build a dataset that lists its files only.
 
@@ -88,7 +72,7 @@ def check_same_labels(dataset: Configured, listing: BaseDataset, first: Configur
     if names and expected and names != expected:
         raise ValueError(
             f'{dataset.where}: the classes differ from those of {first.where}: {difference(names, expected)}: '
-            'set metainfo=dict(classes=...) to the same in both'
+            'set metainfo=dict(classes=...) to the same names, in the same order, in both'
         )
     reduced, first_reduced = (getattr(one, 'reduce_zero_label', False) for one in (listing, first_listing))
     if dataset.where != first.where and reduced != first_reduced:
@@ -142,26 +126,25 @@ def check_pixels(
     Raises:
         ValueError: If label maps do not fit their images or the classes.
     """
-    steps = [step for step in dataset.config.get('pipeline') or [] if 'Load' in str(step['type'])]
-    with TRANSFORMS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
-        steps = [registry.build(step) for step in steps]
-    for step in steps:
-        if isinstance(step, LoadImageFromFile):
-            turns = step.imdecode_backend in ('cv2', 'pillow') and step.color_type in ('color', 'grayscale')
-            check_sizes(dataset.where, pairs, turns)
-        elif isinstance(step, LoadAnnotations) and type(step)._load_seg_map.__module__.startswith('mmseg.'):
-            reduced = listing.reduce_zero_label
-            if step.reduce_zero_label not in (None, reduced):
-                raise ValueError(
-                    f'{dataset.where}: LoadAnnotations has reduce_zero_label={step.reduce_zero_label}, '
-                    f'the dataset {reduced}: set it in the dataset only'
-                )
-            head = (as_list((cfg.get('model') or {}).get('decode_head')) or [{}])[-1]
-            number, ignored = len(class_names(dataset) or ()) or head.get('num_classes'), ignored_label(head)
-            check_ignored(dataset, ignored, cfg)
-            labels = Labels(number, ignored, reduced, listing.label_map)
-            maps = [(path, header) for _, _, path, header in pairs]
-            check_label_values(dataset.where, maps, labels, step.imdecode_backend)
+    where, reduced = dataset.where, listing.reduce_zero_label
+    turns = turns_upright(dataset, cfg)
+    if turns is not None:
+        check_sizes(where, pairs, turns)
+    for step in dataset.config.get('pipeline') or []:
+        load = getattr(find_class(step, TRANSFORMS, cfg, where), '_load_seg_map', None)
+        if not getattr(load, '__module__', '').startswith('mmseg.'):
+            continue
+        if step.get('reduce_zero_label') not in (None, reduced):
+            raise ValueError(
+                f'{where}: LoadAnnotations has reduce_zero_label={step["reduce_zero_label"]}, the dataset {reduced}: '
+                'set it in the dataset only'
+            )
+        head = (as_list((cfg.get('model') or {}).get('decode_head')) or [{}])[-1]
+        number, ignored = len(class_names(dataset) or ()) or head.get('num_classes'), ignored_label(head)
+        check_ignored(dataset, ignored, cfg)
+        labels = Labels(number, ignored, reduced, listing.label_map)
+        maps = [(path, header) for _, _, path, header in pairs]
+        check_label_values(where, maps, labels, step.get('imdecode_backend', 'pillow'))
 
 
 def ignored_label(config: dict) -> int:
