@@ -131,6 +131,6 @@ def test_boxes_by_their_corners(scenes, config):
             one['bbox'] = [x, y, x + w, y + h]
     with pytest.raises(
         ValueError,
-        match=rf'train_dataloader: \d+ of \d+ boxes of {path} reach beyond .*: write them as \[x, y, width, he',
+        match=rf'train_dataloader: \d+ of \d+ boxes of {path} reach beyond .*: write them as',
     ):
         check_data(config('retinanet'), LOADERS)

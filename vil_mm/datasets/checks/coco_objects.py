@@ -38,7 +38,7 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     kept = considered & inside & (annotations.area > 0) & (w >= 1) & (h >= 1)
     beyond = kept & ((x < 0) | (y < 0) | (x + w > width + 1) | (y + h > height + 1))
 
-    if 3 * beyond.sum() > kept.sum():
+    if 2 * beyond.sum() > kept.sum():
         stop(
             where,
             annotations.describe(beyond),
