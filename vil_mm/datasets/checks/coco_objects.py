@@ -38,7 +38,8 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     kept = considered & inside & (annotations.area > 0) & (w >= 1) & (h >= 1)
     beyond = kept & ((x < 0) | (y < 0) | (x + w > width + 1) | (y + h > height + 1))
 
-    if 2 * beyond.sum() > kept.sum():
+    # of boxes by their corners, the second is larger than the first in both directions
+    if 2 * beyond.sum() > kept.sum() and ((w > x) & (h > y))[kept].all():
         stop(
             where,
             annotations.describe(beyond),
