@@ -34,7 +34,8 @@ def main() -> None:
             *(cfg.get('custom_hooks') or []),
             dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir),
         ]
-    check_data(cfg, ['test_dataloader'])
+    if not args.skip_data_checks:
+        check_data(cfg, ['test_dataloader'])
     launch.build_runner(cfg).test()
 
 

@@ -22,7 +22,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from vil_mm.datasets.checks.loaders import innermost
+from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.models.attentions.base_attention import BaseAttention
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..datasets.checks.loaders import innermost
+from ..datasets.checks.configured import innermost
 from ..models.attentions import PerformerAttention, SpatialReductionAttention
 from ..models.attentions.base_attention import BaseAttention
 

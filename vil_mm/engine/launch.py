@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
     add_override_argument(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument(
+        '--skip-data-checks',
+        action='store_true',
+        help='start at once, and give up finding before the run what would stop it late or spoil its result: missing '
+        'or damaged files, labels that mean other classes, boxes and label maps that do not fit their images',
+    )
     # passed by the launcher, which also sets the environment variable that is read
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 

@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,14 @@ from tests.scenes import LOADERS as ALL_LOADERS
 from vil_mm.datasets.checks import messages as module
 
 LOADERS = ['train_dataloader', 'val_dataloader']
+
+
+@contextmanager
+def edited(path):
+    """The content of a JSON file, which is written back."""
+    content = json.loads(path.read_text())
+    yield content
+    path.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope='session')
@@ -41,6 +51,9 @@ def config(scenes):
         cfg = copy.deepcopy(read_config(demo))
         for loader in ALL_LOADERS:
             cfg[loader].dataset.data_root = str(scenes)
+        for evaluator in ('val_evaluator', 'test_evaluator'):
+            if 'ann_file' in cfg[evaluator]:
+                cfg[evaluator].ann_file = str(scenes / 'annotations/val.json')
         return cfg
 
     return make

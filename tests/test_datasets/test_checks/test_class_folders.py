@@ -1,36 +1,263 @@
-"""Folders of images, one per class."""
+"""Images of classes, in folders, lists and zip files."""
+
+import shutil
+import zipfile
 
 import pytest
 from mmengine.config import Config
+from PIL import Image
 
 from tests.conftest import ROOT
-from vil_mm.datasets.checks import check_data
+from tests.test_datasets.test_checks.conftest import LOADERS
+from vil_mm.datasets.checks import check_data, class_folders
+from vil_mm.datasets.checks.configured import find_datasets
+
+CLASSES = ['cat', 'dog', 'owl']
+
+
+def write(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new('RGB', (4, 4)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Folders of classes."""
+    for split in ('train', 'val'):
+        for name in CLASSES:
+            for number in range(2):
+                write(tmp_path / split / name / f'{number}.png')
+    return tmp_path
+
+
+def make_config(root, train=None, val=None, **both):
+    """A config of both loaders, with settings for one or both."""
+    cfg = dict(default_scope='mmpretrain')
+    for loader, split, own in zip(LOADERS, ('train', 'val'), (train, val)):
+        dataset = dict(type='CustomDataset', data_root=str(root), data_prefix=split)
+        cfg[loader] = dict(dataset={**dataset, **both, **(own or {})})
+    return Config(cfg)
+
+
+def check_fails(cfg, match, error=ValueError, loaders=LOADERS):
+    with pytest.raises(error, match=match):
+        check_data(cfg, loaders)
+
+
+def test_good_folders_pass(root, messages):
+    check_data(make_config(root), LOADERS)
+    check_data(make_config(root, classes=CLASSES), LOADERS)
+    check_data(make_config(root, metainfo=dict(classes=['Cat', 'Dog', 'Great horned owl'])), LOADERS)
+    check_data(make_config(root, with_label=False), LOADERS)
+    assert not messages
+
+
+def test_links(root, messages):
+    for split in ('train', 'val'):
+        (root / split / 'dog').rename(root / f'{split}-dogs')
+        (root / split / 'dog').symlink_to(root / f'{split}-dogs')
+    check_data(make_config(root), LOADERS)
+    assert not messages
+    (root / 'train-dogs/1.png').unlink()
+    (root / 'train-dogs/1.png').symlink_to(root / 'nowhere.png')
+    check_fails(make_config(root), r'1 of 6 images are missing; .*train/dog/1.png', FileNotFoundError)
 
 
 @pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-base-deep_8xb128_in21k'])
 def test_folder_without_images(config, tmp_path):
     cfg = Config.fromfile(ROOT / f'configs/vil/{config}.py')
-    cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = str(tmp_path)
-    with pytest.raises(FileNotFoundError, match=rf'train_dataloader: there are no images in {tmp_path}/train'):
-        check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    cfg.model = cfg.data_preprocessor = None  # of more classes
+    for loader in LOADERS:
+        cfg[loader].dataset.data_root = str(tmp_path)
+        cfg[loader].dataset.metainfo = dict(classes=['n01'])
+    check_fails(cfg, rf'train_dataloader: there are no images in {tmp_path}/train', FileNotFoundError)
     (tmp_path / 'train/n01').mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match='train_dataloader'):
-        check_data(cfg, ['train_dataloader', 'val_dataloader'])
-    (tmp_path / 'train/n01/x.png').touch()
-    with pytest.raises(FileNotFoundError, match=rf'val_dataloader: there are no images in {tmp_path}/val'):
-        check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    check_fails(cfg, 'train_dataloader', FileNotFoundError)
+    write(tmp_path / 'train/n01/x.png')
+    check_fails(cfg, rf'val_dataloader: there are no images in {tmp_path}/val', FileNotFoundError)
     check_data(cfg, ['train_dataloader'])
 
 
-def test_lists_of_images_need_no_class_folders(tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs/vil/vil-small_8xb128_in1k.py')
-    dataset = cfg.val_dataloader.dataset
-    dataset.data_root = str(tmp_path)
-    (tmp_path / 'meta').mkdir()
-    (tmp_path / 'meta/val.txt').write_text('x.JPEG 0')
-    check_data(cfg, ['val_dataloader'])
-    dataset.update(split='', data_prefix='elsewhere', ann_file='list.txt')
-    check_data(cfg, ['val_dataloader'])
-    dataset.update(ann_file='')
-    with pytest.raises(FileNotFoundError, match=rf'there are no images in {tmp_path}/elsewhere'):
-        check_data(cfg, ['val_dataloader'])
+def test_missing_and_extra_class_folders(root):
+    shutil.rmtree(root / 'val/dog')
+    check_fails(
+        make_config(root),
+        r'val_dataloader: the class folders differ from those of train_dataloader: 1 are missing, such as dog; '
+        r'.*add an empty folder for each class without images',
+    )
+    check_fails(
+        make_config(root, classes=CLASSES),
+        r'val has 2 class folders, but classes names 3: 1 are missing, such as dog: ',
+    )
+    (root / 'val/dog').mkdir()
+    check_data(make_config(root), LOADERS)
+    write(root / 'val/Owl/0.png')
+    check_fails(make_config(root), r'1 are not among them, such as Owl')
+    cfg = make_config(root)
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[cfg.train_dataloader.dataset, cfg.val_dataloader.dataset]
+    )
+    check_fails(cfg, r'train_dataloader: the class folders differ from those of train_dataloader', loaders=LOADERS[:1])
+
+
+@pytest.mark.parametrize('name', ['.ipynb_checkpoints', '__MACOSX', '.git', '@eaDir'])
+def test_folders_that_are_no_classes(name, root):
+    (root / 'train' / name).mkdir()
+    check_fails(make_config(root), rf'train_dataloader: 1 folders are no classes, .*{root}/train/{name}: remove them')
+    cfg = make_config(root)
+    with pytest.raises(ValueError, match=name):
+        class_folders.class_names(find_datasets(cfg, LOADERS)[0])
+
+
+def test_classes_that_are_not_the_folders(root):
+    check_fails(make_config(root, classes=['dog', 'cat', 'owl']), r'train_dataloader: 2 classes .* cat \(0, not 1\)')
+    check_fails(make_config(root, type='ImageNet'), r"has 3 class folders, but classes names 1000: .*'CustomDataset'")
+    check_fails(make_config(root, metainfo=dict(classes='cat')), r"classes='cat' must be a list of names")
+    check_fails(
+        make_config(root, val=dict(classes=['a', 'b', 'c']), train=dict(classes=['a', 'c', 'b'])),
+        r"val_dataloader: the classes differ from those of train_dataloader: the order differs: number 1 is 'b'",
+    )
+    for number in range(3, 11):  # sorted as text, 10 comes before 2
+        for split in ('train', 'val'):
+            write(root / split / str(number) / '0.png')
+    for split in ('train', 'val'):
+        for number, name in enumerate(CLASSES):
+            (root / split / name).rename(root / split / str(number))
+    check_fails(make_config(root, classes=[str(i) for i in range(11)]), r'9 classes have another place.*10 \(2, not 10')
+
+
+def test_folders_within_the_only_folder(root):
+    cfg = make_config(root)
+    cfg.train_dataloader.dataset.data_prefix = ''
+    (root / 'val').rename(root.parent / f'{root.name}-val')
+    check_fails(cfg, rf'the only class in {root} is train.* cat; dog; owl: .* set data_prefix to {root}/train')
+
+
+def test_images_that_are_left_out(root, messages):
+    for name in ('x.PNG', 'x.webp', 'x.txt', '.x.webp', '._x.png'):
+        (root / 'train/cat' / name).write_bytes((root / 'train/cat/0.png').read_bytes())
+    write(root / 'train/y.png')
+    write(root / 'train/dog/.ipynb_checkpoints/0-checkpoint.png')
+    write(root / 'train/dog/camera/0.png')
+    check_data(make_config(root), LOADERS)
+    assert [message.split(',')[0].split(';')[0] for message in messages] == [
+        'train_dataloader: 1 images are left out',
+        'train_dataloader: 1 images are in hidden folders within those of the classes',
+        'train_dataloader: 1 images are in no class folder: they are left out',
+    ]
+    assert f'{root}/train/cat/x.webp' in messages[0]
+    from mmengine.registry import DATASETS
+
+    dataset = DATASETS.build(dict(make_config(root).train_dataloader.dataset, _scope_='mmpretrain'))
+    assert len(dataset) == 6 + 1 + 2 and list(dataset.CLASSES) == CLASSES
+
+
+@pytest.mark.parametrize('content', [b'', b'<html>no image</html>', b'\xff\xd8\xff\xe0 cut off'])
+def test_broken_files_are_named(content, root):
+    path = root / 'train/cat/1.jpg'
+    path.write_bytes(content)
+    check_fails(make_config(root), rf'train_dataloader: 1 of 7 images are damaged; such as {path}: they are empty, cut')
+
+
+def test_large_sets_are_sampled(root, monkeypatch, messages):
+    monkeypatch.setattr(class_folders, 'SAMPLE', 4)
+    check_data(make_config(root), LOADERS)
+    assert messages[0] == 'train_dataloader: checked 4 of the 6 image files'
+    (root / 'train/cat/0.png').write_bytes(b'')  # the first of the sample
+    check_fails(make_config(root), r'1 of 4 images, a sample of 6, are damaged')
+
+
+def write_list(root, split, lines):
+    (root / f'{split}.txt').write_text('\n'.join(lines) + '\n')
+    return dict(ann_file=f'{split}.txt')
+
+
+def test_good_lists_pass(root, messages):
+    lines = [f'{name}/{number}.png {label}' for label, name in enumerate(CLASSES) for number in range(2)]
+    lists = dict(train=write_list(root, 'train', lines), val=write_list(root, 'val', lines[1:]))
+    (root / 'train/.git').mkdir()  # makes no class here
+    check_data(make_config(root, **lists), LOADERS)
+    check_data(make_config(root, **lists, classes=['a', 'b', 'c']), LOADERS)
+    names = dict(train=write_list(root, 'train', [line.split()[0] for line in lines]))
+    check_data(make_config(root, **names, with_label=False), LOADERS)
+    assert not messages
+
+
+@pytest.mark.parametrize(
+    'line, problem',
+    [
+        ('', "'' must be the name of an image, a space and"),
+        ('cat/1.png\t0', 'must be the name of an image, a space and'),
+        ('cat/1.png,0', 'must be the name of an image, a space and'),
+        ('cat/1.png cat', 'must be the name of an image, a space and'),
+        ('cat/1.png 0.0', 'must be the name of an image, a space and'),
+        ('cat/1.png 3', 'has class 3, must be 0 to 2, for 3 classes'),
+        ('cat/1.png -1', 'has class -1, must be 0'),
+    ],
+)
+def test_wrong_lines(line, problem, root):
+    lists = dict(train=write_list(root, 'train', ['cat/0.png 0', line]))
+    check_fails(
+        make_config(root, **lists, classes=CLASSES), rf'train_dataloader: {root}/train.txt, line 2: .*{problem}'
+    )
+
+
+def test_lists_that_name_missing_files(root):
+    lists = dict(train=write_list(root, 'train', ['cat/0.png 0', 'cat/9.png 0']))
+    check_fails(
+        make_config(root, **lists),
+        rf'1 of 2 images are missing; such as {root}/train/cat/9.png, which {root}/train.txt lists',
+        FileNotFoundError,
+    )
+    check_fails(make_config(root, ann_file='none.txt'), rf'no list of images {root}/none.txt', FileNotFoundError)
+
+
+def test_lists_of_other_labels(root, messages):
+    train = [f'{name}/0.png {label}' for label, name in enumerate(CLASSES)]
+    val = [f'{name}/0.png {label}' for label, name in enumerate(['owl', 'cat', 'dog'])]
+    lists = dict(train=write_list(root, 'train', train), val=write_list(root, 'val', val))
+    moved = r'val_dataloader: 3 class folders have another label than in train_dataloader; such as owl \(0, not 2\)'
+    check_fails(make_config(root, **lists), moved)
+    check_fails(make_config(root, val=lists['val']), moved)
+    check_fails(make_config(root, **lists, classes=CLASSES), r'val_dataloader: 3 classes have another place in classes')
+    mixed = dict(lists, val=write_list(root, 'val', ['owl/0.png 0', 'owl/1.png 1']))  # folders of another meaning
+    check_data(make_config(root, **mixed), LOADERS)
+    assert not messages
+    write_list(root, 'train', train[:2])
+    check_data(make_config(root, **mixed, classes=CLASSES), LOADERS)
+    assert messages == [f'train_dataloader: 1 classes have no image in {root}/train.txt; such as owl']
+
+
+def test_images_of_both_loaders(root, messages):
+    cfg = make_config(root, data_prefix='train')
+    check_data(cfg, LOADERS)
+    assert 'val_dataloader: 6 images are those of another data loader too' in messages.pop()
+    for loader, test_mode in zip(LOADERS, (False, True)):
+        cfg[loader].dataset = dict(type='KFoldDataset', dataset=cfg[loader].dataset, test_mode=test_mode)
+    check_data(cfg, LOADERS)
+    check_data(make_config(root, data_prefix='train', indices=3), LOADERS)
+    assert not messages
+
+
+def test_zip_files(root):
+    for split, names in (('train', CLASSES), ('val', CLASSES[::-1])):
+        with zipfile.ZipFile(root / f'{split}.zip', 'w') as archive:
+            for name in names:
+                archive.write(root / 'train/cat/0.png', f'{name}/0.png')
+        lines = [f'{name}/0.png\t{label}' for label, name in enumerate(names)]
+        (root / f'{split}_map.txt').write_text('\n'.join(lines))
+    cfg = make_config(root)
+    for loader, split in zip(LOADERS, ('train', 'val')):
+        cfg[loader].dataset = dict(type='vil_mm.ZipDataset', data_root=str(root), split=split, num_classes=3)
+    check_data(cfg, LOADERS[:1])
+    check_fails(cfg, r'val_dataloader: 2 class folders have another label .*owl \(0, not 2\)')
+
+
+def test_names_of_classes(root):
+    def names(**settings):
+        return class_folders.class_names(find_datasets(make_config(root, **settings), LOADERS)[0])
+
+    assert names() == CLASSES
+    assert names(classes=('a', 'b', 'c')) == ['a', 'b', 'c']
+    assert names(ann_file='train.txt') is names(with_label=False) is None
+    assert len(names(type='ImageNet')) == 1000

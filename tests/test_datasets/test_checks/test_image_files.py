@@ -1,13 +1,15 @@
 """Image files, whole and damaged."""
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.scenes import DEMOS
 from tests.test_datasets.test_checks.conftest import LOADERS
 from vil_mm.datasets.checks import check_data
-from vil_mm.datasets.checks.image_files import find_state
+from vil_mm.datasets.checks.image_files import read_header, spread
 
 
 @pytest.mark.parametrize('demo', DEMOS)
@@ -22,12 +24,61 @@ def test_missing_and_damaged_images(demo, scenes, config):
 
 def test_kinds_of_image_files(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    path = tmp_path / 'image.jpg'  # the name need not tell the kind, for readers either
     for suffix in ('.png', '.jpg', '.bmp', '.webp', '.tiff'):
         content = cv2.imencode(suffix, image)[1].tobytes()
-        for whole in (content, content + bytes(100)):
-            path.write_bytes(whole)
-            assert find_state(path) == 'whole', (suffix, len(whole))
-        for damaged in (b'', content[:10], content[: len(content) // 2]):
-            path.write_bytes(damaged)
-            assert find_state(path) == 'damaged', (suffix, len(damaged))
+        for name in ('image.jpg', f'image{suffix}'):  # the name need not tell the kind, for readers either
+            path = tmp_path / name
+            for whole in (content, content + bytes(100)):
+                path.write_bytes(whole)
+                header = read_header(path)
+                assert header == ('whole', (50, 40), 1, suffix == '.jpg'), (name, suffix, len(whole))
+            for damaged in (b'', content[:10]):
+                path.write_bytes(damaged)
+                assert read_header(path).state == 'damaged', (name, suffix, len(damaged))
+        path = tmp_path / 'image.jpg'
+        path.write_bytes(content[: len(content) // 2])
+        assert read_header(path).state == 'damaged', suffix
+
+
+def test_what_is_no_image_file(tmp_path):
+    path = tmp_path / 'array.npy'
+    np.save(path, np.zeros(3))
+    assert read_header(path) == ('whole', None, 1, False)
+    assert read_header(tmp_path).state == read_header(tmp_path / 'none.png').state == 'missing'
+    assert read_header(path / 'none.png').state == 'missing'
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_sizes_are_those_of_the_loaded_image(orientation, suffix, tmp_path):
+    path = tmp_path / f'image{suffix}'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010E] = 'x' * 9000  # a long description comes before the size
+    Image.new('RGB', (50, 40)).save(path, exif=exif)
+    header = read_header(path)
+    assert header.size == (50, 40)
+    assert header.orientation == orientation
+    assert header.upright_size == cv2.imread(str(path)).shape[1::-1]
+
+
+def test_tiff_files_are_always_read_upright(tmp_path):
+    path = tmp_path / 'image.tiff'
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (50, 40)).save(path, exif=exif)
+    for flag in ('color', 'unchanged'):
+        assert mmcv.imfrombytes(path.read_bytes(), flag=flag).shape[:2] == (50, 40)
+    assert read_header(path) == ('whole', (40, 50), 1, False)
+
+
+def test_damaged_exif_counts_as_upright(tmp_path):
+    path = tmp_path / 'image.jpg'
+    Image.new('RGB', (50, 40)).save(path, exif=b'Exif\0\0MM\0*\0\0\0\x08\0')
+    assert read_header(path) == ('whole', (50, 40), 1, True)
+
+
+def test_spread():
+    assert spread(range(10), 3) == [0, 3, 6]
+    assert spread(range(3), 10) == [0, 1, 2]
+    assert spread([], 10) == []

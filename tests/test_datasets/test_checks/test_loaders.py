@@ -3,14 +3,17 @@
 import importlib
 import runpy
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from tests.scenes import DEMOS
 from tests.test_datasets.test_checks.conftest import LOADERS
 from vil_mm.datasets.checks import check_data
 from vil_mm.datasets.checks.loaders import RANKS
+from vil_mm.engine import launch
 
 
 @pytest.mark.parametrize('demo', DEMOS)
@@ -50,15 +53,58 @@ def test_the_first_process_checks(rank, scenes, monkeypatch, config):
         check_data(config('mask-rcnn'), LOADERS)
 
 
-@pytest.mark.parametrize('tool, words', [('train', []), ('test', ['checkpoint.pth'])])
-def test_the_tools_check_first(tool, words, scenes, config, monkeypatch):
+TOOLS = pytest.mark.parametrize('tool, words', [('train', []), ('test', ['checkpoint.pth'])])
+
+
+@pytest.fixture
+def run(scenes, config, monkeypatch):
+    """Run a tool on scenes that lack a label map."""
     (scenes / 'label_maps/val/0000.png').unlink()
-    path, work_dir = scenes / 'config.json', scenes / 'work'
+    path = scenes / 'config.json'
     config('upernet').dump(path)
-    monkeypatch.setattr('sys.argv', [tool, str(path), *words, '--work-dir', str(work_dir)])
-    with pytest.raises(FileNotFoundError, match=r'(val|test)_dataloader: 1 of 2 label maps are missing'):
+
+    def run(tool, *words):
+        monkeypatch.setattr('sys.argv', [tool, str(path), *words, '--work-dir', str(scenes / 'work')])
         runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
-    assert not work_dir.exists()
+
+    return run
+
+
+@TOOLS
+def test_the_tools_check_first(tool, words, run, scenes):
+    with pytest.raises(FileNotFoundError, match=r'(val|test)_dataloader: 1 of 2 label maps are missing'):
+        run(tool, *words)
+    assert not (scenes / 'work').exists()
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The configs of the runners that are built, and do nothing."""
+    configs = []
+
+    def build(cfg):
+        configs.append(cfg)
+        return SimpleNamespace(train=lambda: None, test=lambda: None)
+
+    monkeypatch.setattr(launch, 'build_runner', build)
+    return configs
+
+
+@TOOLS
+def test_the_checks_can_be_skipped(tool, words, run, built):
+    run(tool, *words, '--skip-data-checks')
+    assert len(built) == 1
+
+
+def test_resumed_runs_are_not_checked_again(run, built, scenes, capsys):
+    checkpoint = scenes / 'work/epoch_1.pth'
+    with pytest.raises(FileNotFoundError, match='1 of 2 label maps are missing'):
+        run('train', '--resume')  # there is nothing to resume from
+    checkpoint.parent.mkdir(exist_ok=True)
+    torch.save({}, checkpoint)
+    run('train', '--resume')
+    assert len(built) == 1 and built[0].load_from == str(checkpoint)
+    assert f'the data are not checked again: resuming from {checkpoint}' in capsys.readouterr().out
 
 
 def test_only_zip_files_need_mmpretrain(monkeypatch):

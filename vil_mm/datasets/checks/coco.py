@@ -1,145 +1,185 @@
-"""Annotation files in COCO's format, for detection."""
+"""Datasets and metrics that read annotation files in COCO's format, for detection."""
 
-import json
-from collections import defaultdict
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from mmengine.registry import DATASETS
+from mmengine.config import Config
 
+from ...registry import nested_dicts
+from .class_lists import difference
+from .coco_classes import check_classes
+from .coco_evaluation import check_evaluated_images, check_evaluated_objects
+from .coco_file import Annotations, read_annotations
+from .coco_objects import check_objects
+from .configured import Configured, as_list, find_metrics, is_remote
+from .declared_classes import class_names
 from .image_files import check_image_files
-from .messages import some, warn
+from .image_sizes import check_image_sizes
 
 
-class Image(NamedTuple):
-    """An image, with its size in pixels."""
+def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
+    """Check the images and annotations of datasets, and those that their metrics compare predictions with.
 
-    name: str
-    width: float
-    height: float
-
-
-class Object(NamedTuple):
-    """An object in an image; its box is ``[x, y, w, h]`` in pixels."""
-
-    number: int
-    category: int
-    area: float
-    box: list[float]
-
-
-class Annotations(NamedTuple):
-    """What an annotation file holds, by the numbers of images and categories; without objects to be ignored."""
-
-    images: dict[int, Image]
-    categories: dict[int, str]
-    objects: dict[int, list[Object]]
-
-
-def check_coco(dataset: dict, loader: str) -> None:
-    """Check the images and annotations of a dataset, and warn of what the libraries will leave out.
+    Warns of what the libraries will leave out.
 
     Args:
-        dataset (dict): Config of the dataset.
-        loader (str): Name of the data loader, for messages.
+        datasets (Sequence[Configured]): The datasets of all data loaders, also
+            those in other formats.
+        cfg (Config): The config, which has the evaluators.
 
     Raises:
-        FileNotFoundError: If the annotation file or images are missing.
-        ValueError: If the annotation file is not in COCO's format, images are
-            damaged, or no category is among the classes.
+        FileNotFoundError: If annotation files or images are missing.
+        ValueError: If an annotation file is not in COCO's format or stops the
+            run, images are damaged or of another size than the file says,
+            classes and categories differ, or a metric takes other images than
+            its data loader.
     """
-    root = dataset.get('data_root') or ''
-    path = Path(root, dataset.get('ann_file') or '')
-    if not path.is_file():
-        raise FileNotFoundError(f'{loader}: there is no annotation file {path}')
-    annotations = read_annotations(path, loader)
-    folder = Path(root, (dataset.get('data_prefix') or {}).get('img', ''))
-    check_image_files((folder / image.name for image in annotations.images.values()), loader, 'images')
-    classes = (dataset.get('metainfo') or {}).get('classes') or DATASETS.get('mmdet.CocoDataset').METAINFO['classes']
-    if isinstance(classes, str):  # a file of names
-        classes = list(annotations.categories.values())
-    check_classes(annotations, classes, path, loader)
-    check_objects(annotations, classes, {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}, loader)
+    classes = check_same_classes([dataset for dataset in datasets if dataset.derives_from('mmdet.CocoDataset')])
+    for loader in dict.fromkeys(dataset.where for dataset in datasets):
+        own = [dataset for dataset in datasets if dataset.where == loader]
+        metrics = find_metrics(cfg, [loader.replace('dataloader', 'evaluator')]) if 'train' not in loader else []
+        with no_garbage_collection():
+            check_loader(own, metrics, classes, cfg)
 
 
-def read_annotations(path: Path, loader: str) -> Annotations:
-    """Read an annotation file.
+def check_loader(
+    datasets: Sequence[Configured], metrics: Sequence[Configured], classes: Sequence[str] | None, cfg: Config
+) -> None:
+    """Check the datasets of a data loader and the metrics of its evaluator; errors as of :func:`check_coco`.
 
     Args:
-        path (Path): The file.
-        loader (str): Name of the data loader, for messages.
+        datasets (Sequence[Configured]): The datasets, also those in other
+            formats.
+        metrics (Sequence[Configured]): The metrics, also others than COCO's.
+        classes (Sequence[str], optional): The names of the classes.
+        cfg (Config): The whole config.
+    """
+    read = {}
+    for dataset in filter(reads_coco, datasets):
+        path, annotations = check_dataset(dataset, classes, cfg)
+        if metrics:  # the objects of a large training set take gigabytes
+            read[path.resolve()] = annotations
+    for metric in metrics:
+        if metric.derives_from('mmdet.CocoMetric') and not metric.derives_from('mmdet.LVISMetric'):
+            check_metric(metric, datasets, read, classes)
+
+
+def check_same_classes(datasets: Sequence[Configured]) -> list[str] | None:
+    """Check that datasets have the same classes, and list them; None if only the datasets themselves know them.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    named = [(dataset.where, names) for dataset in datasets if (names := class_names(dataset)) is not None]
+    for where, names in named[1:]:
+        if names != named[0][1]:
+            raise ValueError(
+                f'{where}: the classes differ from those of {named[0][0]}: {difference(names, named[0][1])}: '
+                'set metainfo=dict(classes=...) to the same names, in the same order, in both'
+            )
+    return named[0][1] if named else None
+
+
+def reads_coco(dataset: Configured) -> bool:
+    """Tell whether a dataset reads local files, as mmdet's ``CocoDataset`` does."""
+    if not dataset.derives_from('mmdet.CocoDataset') or is_remote(dataset.config):
+        return False
+    return dataset.kind.load_data_list is base_named(dataset.kind, 'CocoDataset').load_data_list
+
+
+def base_named(kind: type, name: str) -> Any:
+    """Return the class of a name from which a class derives."""
+    return next(base for base in kind.__mro__ if base.__name__ == name)
+
+
+def check_dataset(dataset: Configured, classes: Sequence[str] | None, cfg: Config) -> tuple[Path, Annotations]:
+    """Check the images and annotations of a dataset.
+
+    Args:
+        dataset (Configured): The dataset.
+        classes (Sequence[str], optional): The names of its classes.
+        cfg (Config): The whole config.
 
     Returns:
-        Annotations: What it holds.
+        tuple[Path, Annotations]: The annotation file, and what it holds.
 
     Raises:
-        ValueError: If it is not in COCO's format, or lists no images.
+        FileNotFoundError: See :func:`check_coco`.
+        ValueError: See :func:`check_coco`.
     """
-    objects = defaultdict(list)
-    try:
-        content = json.loads(path.read_text())
-        images = {
-            image['id']: Image(image['file_name'], image['width'], image['height']) for image in content['images']
-        }
-        categories = {category['id']: category['name'] for category in content.get('categories', [])}
-        for annotation in content.get('annotations', []):  # lists of test images have none
-            if not annotation.get('ignore'):
-                x, y, w, h = (+value for value in annotation['bbox'])  # + fails for what is not a number
-                objects[annotation['image_id']].append(
-                    Object(annotation['id'], annotation['category_id'], +annotation['area'], [x, y, w, h])
-                )
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{loader}: {path} is not in COCO's format: {error!r}") from error
-    if not images:
-        raise ValueError(f'{loader}: {path} lists no images')
-    return Annotations(images, categories, objects)
+    config, where = dataset.config, dataset.where
+    root, file = config.get('data_root') or '', config.get('ann_file') or ''
+    if not isinstance(file, str):
+        raise ValueError(f'{where}: ann_file={file!r} must be one file: join several datasets by a ConcatDataset')
+    path = Path(root, file)
+    panoptic = dataset.derives_from('mmdet.CocoPanopticDataset')  # its objects are in other files
+    annotations = read_annotations(path, where, with_objects=not panoptic)
+    prefix = config.get('data_prefix') or {}
+    if 'img' not in prefix:
+        raise ValueError(f"{where}: data_prefix={dict(prefix)} must have the folder of the images as 'img'")
+    folder = Path(root, prefix['img'])
+    files = [folder / name for name in annotations.names]
+    headers = check_image_files(files, where, 'images')
+    if classes is not None:
+        check_classes(annotations.categories, classes, path, where)
+    check_image_sizes(files, headers, annotations.sizes, path, dataset, cfg)
+    if not panoptic:
+        check_objects(annotations, classes or annotations.categories, dataset, path)
+    return path, annotations
 
 
-def check_classes(annotations: Annotations, classes: Sequence[str], path: Path, loader: str) -> None:
-    """Check that the dataset's classes are among the categories, and warn of those that are not.
-
-    Raises:
-        ValueError: If none is.
-    """
-    names = list(annotations.categories.values())
-    absent = [name for name in classes if name not in names]
-    if names and len(absent) == len(classes):
-        raise ValueError(
-            f'{loader}: none of the categories of {path}, {some(names)}, is among the classes of the dataset, '
-            f'{some(classes)}: set its metainfo=dict(classes=...)'
-        )
-    warn(loader, absent, 'classes have no category of that name')
-
-
-def check_objects(annotations: Annotations, classes: Sequence[str], filters: dict, loader: str) -> None:
-    """Warn of the objects and images that the libraries will leave out, or treat differently in evaluation.
+def check_metric(
+    metric: Configured, datasets: Sequence[Configured], read: dict[Path, Annotations], classes: Sequence[str] | None
+) -> None:
+    """Check the annotations that a metric compares the predictions with.
 
     Args:
-        annotations (Annotations): The annotations.
-        classes (Sequence[str]): The dataset's classes.
-        filters (dict): The ``filter_cfg`` of the dataset.
-        loader (str): Name of the data loader, for messages.
+        metric (Configured): The metric.
+        datasets (Sequence[Configured]): The datasets of its data loader.
+        read (dict[Path, Annotations]): Their annotations, by the absolute paths
+            of the files.
+        classes (Sequence[str], optional): The names of the classes.
+
+    Raises:
+        FileNotFoundError: If its annotation file is missing.
+        ValueError: See :func:`check_coco`.
     """
-    foreign, outside, beyond, empty, small = [], [], [], [], []
-    for number, (name, width, height) in annotations.images.items():
-        known = 0
-        for annotation, category, area, box in annotations.objects[number]:
-            (x, y, w, h), what = box, f'annotation {annotation} of {name}: {box}'
-            if annotations.categories.get(category) not in classes:
-                foreign.append(what)
-                continue
-            known += 1
-            if area <= 0 or w < 1 or h < 1 or min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
-                outside.append(what)
-            elif x < 0 or y < 0 or x + w > width + 1 or y + h > height + 1:
-                beyond.append(what)
-        if filters.get('filter_empty_gt') and not known:
-            empty.append(name)
-        if min(width, height) < filters.get('min_size', 0):
-            small.append(name)
-    warn(loader, foreign, 'boxes have a category that is none of the classes: they are left out')
-    warn(loader, outside, 'boxes lie outside of their image or are smaller than a pixel: they are left out')
-    warn(loader, beyond, 'boxes reach beyond their image: resizing clips them, the evaluation does not')
-    warn(loader, empty, 'images have no objects: training leaves them out')
-    warn(loader, small, f'images are smaller than {filters.get("min_size")} pixels: training leaves them out')
+    config, where = metric.config, metric.where
+    if is_remote(config):
+        return
+    if not config.get('ann_file'):
+        steps = [step for dataset in datasets for step in nested_dicts(dataset.config.get('pipeline'))]
+        given = any('instances' in step.get('meta_keys', ()) for step in steps)
+        if not given and metric.kind.process is base_named(metric.kind, 'CocoMetric').process:
+            raise ValueError(
+                f"{where}: without ann_file, {metric.kind.__name__} compares with the objects in the images' "
+                "meta information, where they are not: set ann_file, or add 'instances' to meta_keys in the pipeline"
+            )
+        return
+    path = Path(config['ann_file'])
+    same = read.get(path.resolve())
+    annotations = same or read_annotations(path, where)
+    categories = annotations.categories
+    if config.get('sort_categories'):
+        categories = [name for _, name in sorted(zip(annotations.category_ids, categories))]
+    if classes is not None:
+        check_classes(categories, classes, path, where)
+    if not config.get('format_only'):
+        check_evaluated_objects(annotations, classes or categories, as_list(config.get('metric', 'bbox')), path, where)
+    if all(map(reads_coco, datasets)):
+        check_evaluated_images(annotations, list(read.values()), path, where, datasets)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Suspend the garbage collection, which takes most of the time where there are millions of objects."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,61 +1,188 @@
 """Image files, checked by their first and last bytes."""
 
 import os
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import mmcv
+from PIL import Image
 
-from .messages import some
+from .messages import some, stop, warn
 
 PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8'
 ENDS = {PNG: b'IEND', JPEG: b'\xff\xd9'}
+#: Markers of a JPEG file's frame header, which holds the size.
+FRAMES = {0xC0 + i for i in range(16)} - {0xC4, 0xC8, 0xCC}
+ORIENTATION = 0x0112  # EXIF's tag
+BLOCK = 4096
+THREADS = 16
+#: How names of images end, in lower case.
+SUFFIXES = (
+    *('.avif', '.bmp', '.gif', '.heic', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg'),
+    *('.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'),
+)
 
 
-def check_image_files(paths: Iterable[Path], loader: str, kind: str) -> None:
+class Header(NamedTuple):
+    """What is known of an image file without decoding it.
+
+    Attributes:
+        state (str): ``'missing'``, ``'damaged'`` or ``'whole'``.
+        size (tuple[int, int], optional): Stored width and height, in pixels.
+            None if unknown.
+        orientation (int): EXIF's, from 1 (upright) to 8. From 5 on, width and
+            height are swapped when the image is turned upright.
+        is_jpeg (bool): Whether it is a JPEG file, whatever its name.
+    """
+
+    state: str
+    size: tuple[int, int] | None = None
+    orientation: int = 1
+    is_jpeg: bool = False
+
+    @property
+    def upright_size(self) -> tuple[int, int] | None:
+        """Width and height after the image is turned upright."""
+        return self.size[::-1] if self.size and self.orientation >= 5 else self.size
+
+
+def check_image_files(paths: Iterable[Path], loader: str, kind: str, advice: str = '') -> list[Header]:
     """Check that image files exist and are not cut off.
 
     Args:
         paths (Iterable[Path]): The files.
         loader (str): Name of the data loader, for messages.
         kind (str): What they are, in the plural, for messages.
+        advice (str): What to add if some are missing.
+
+    Returns:
+        list[Header]: What is known of each file.
 
     Raises:
         FileNotFoundError: If some are missing.
         ValueError: If some are damaged.
     """
     paths = list(paths)
-    with ThreadPoolExecutor(16) as pool:
-        states = list(pool.map(find_state, paths))
-    for error, state in ((FileNotFoundError, 'missing'), (ValueError, 'damaged')):
-        found = [path for path, is_ in zip(paths, states) if is_ == state]
-        if found:
-            raise error(f'{loader}: {len(found)} of {len(paths)} {kind} are {state}; {some(found)}')
+    headers: list[Header] = [Header('missing')] * len(paths)
+    with ThreadPoolExecutor(THREADS) as pool:  # each reads every 16th, since a task per file would take longer
+        parts = pool.map(lambda part: list(map(read_header, part)), [paths[i::THREADS] for i in range(THREADS)])
+        for i, part in enumerate(parts):
+            headers[i::THREADS] = part
+    missing, damaged = (
+        [path for path, header in zip(paths, headers) if header.state == state] for state in ('missing', 'damaged')
+    )
+    if missing:
+        raise FileNotFoundError(f'{loader}: {len(missing)} of {len(paths)} {kind} are missing; {some(missing)}{advice}')
+    cause = 'they are empty, cut off or of an unknown format'
+    stop(loader, damaged, f'of {len(paths)} {kind} are damaged', cause)
+    return headers
 
 
-def find_state(path: Path) -> str:
-    """Tell whether an image file is missing, damaged or whole, without decoding it if possible.
+def spread(items: Sequence, count: int) -> list:
+    """Choose up to ``count`` items, evenly spread."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def read_header(path: Path) -> Header:
+    """Read what an image file tells in its first and last bytes, and decode it only if they tell too little.
 
     Args:
         path (Path): The file.
 
     Returns:
-        str: ``'missing'``, ``'damaged'`` or ``'whole'``. Formats other than PNG
-        and JPEG count as whole.
+        Header: What is known. A file whose name does not end as an image's,
+        such as an array, counts as whole.
     """
     try:
-        with path.open('rb') as file:
-            start = file.read(8)
-            file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            end = file.read()
-    except OSError:
-        return 'missing'
-    known = next((format_ for format_ in ENDS if start.startswith(format_)), None)
-    if known is None and start and path.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
-        return 'whole'
-    if known and ENDS[known] in end:
-        return 'whole'
+        file = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return Header('missing')
+    try:
+        start = os.pread(file, BLOCK, 0)
+        end = os.pread(file, 64, max(0, os.fstat(file).st_size - 64))
+        known = next((format_ for format_ in ENDS if start.startswith(format_)), None)
+        if known and ENDS[known] in end:
+            size, has_exif = read_png(start) if known == PNG else read_jpeg(file, start)
+            if size:
+                return Header('whole', size, read_orientation(path) if has_exif else 1, known == JPEG)
+    except IsADirectoryError:
+        return Header('missing')
+    finally:
+        os.close(file)
+    suffix = path.suffix.lower()
+    if start and not known and suffix not in ('.png', '.jpg', '.jpeg'):
+        try:
+            with Image.open(path) as image:
+                size, is_tiff = image.size, image.format == 'TIFF'
+            return Header('whole', size, 1 if is_tiff else read_orientation(path))  # TIFF files are always read upright
+        except Exception:  # Pillow raises many kinds
+            if suffix not in Image.registered_extensions():
+                return Header('whole')
     # cut off, of another format than its name says, or with bytes after its end, which readers accept
     content = path.read_bytes()
-    return 'whole' if content and mmcv.imfrombytes(content, flag='unchanged') is not None else 'damaged'
+    image = mmcv.imfrombytes(content, flag='unchanged') if content else None
+    return Header('damaged') if image is None else Header('whole', image.shape[1::-1], is_jpeg=known == JPEG)
+
+
+def read_png(start: bytes) -> tuple[tuple[int, int], bool]:
+    """Read width and height of a PNG file, and whether it may have EXIF data."""
+    return struct.unpack('>II', start[16:24]), b'eXIf' in start
+
+
+def read_jpeg(file: int, start: bytes) -> tuple[tuple[int, int] | None, bool]:
+    """Read width and height of a JPEG file, and whether it has EXIF data.
+
+    Args:
+        file (int): Descriptor of the open file.
+        start (bytes): The first bytes.
+
+    Returns:
+        tuple: Width and height, None where the segments before them are
+        damaged, and whether there is EXIF data.
+    """
+    position, has_exif = len(JPEG), False
+    while True:
+        segment = start[position : position + 10]
+        if len(segment) < 10:
+            segment = os.pread(file, 10, position)
+        if len(segment) < 10 or segment[0] != 0xFF:
+            return None, has_exif
+        marker, length, name = segment[1], int.from_bytes(segment[2:4], 'big'), segment[4:8]
+        if marker in FRAMES:
+            height, width = struct.unpack('>HH', segment[5:9])
+            return (width, height), has_exif
+        has_exif |= marker == 0xE1 and name == b'Exif'
+        position += 1 if marker == 0xFF else 2 + length  # bytes of 0xFF may fill up the space before a marker
+
+
+def read_orientation(path: Path) -> int:
+    """Read EXIF's orientation, which is 1 (upright) where there is none or it is damaged, as for readers."""
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # Pillow raises many kinds
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def walk_files(folder: str | Path) -> Iterator[str]:
+    """List the files in a folder and in those within it, except for hidden files, which the libraries leave out."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        yield from (os.path.join(parent, name) for name in names if not name.startswith('.'))
+
+
+def warn_of_shared(loader: str, images: Iterable[str], loaders: dict[str, str]) -> None:
+    """Warn of images that another data loader has too, and note whose the others are.
+
+    Args:
+        loader (str): Name of the data loader.
+        images (Iterable[str]): Its images.
+        loaders (dict[str, str]): The data loaders of images so far, to which
+            these are added.
+    """
+    shared = [path for path in images if loaders.setdefault(path, loader) != loader]
+    warn(loader, shared, 'images are those of another data loader too, and say nothing about unseen ones')

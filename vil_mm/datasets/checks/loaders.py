@@ -1,13 +1,22 @@
-"""The datasets of data loaders, each checked by its format."""
+"""The datasets of data loaders, each checked by its format.
+
+:func:`find_datasets` first lists all of them as :class:`Configured` objects
+(data loader, config, class). A check gets all datasets of its format at once,
+so that it can compare them, as those of the training with those of the
+validation, or with those of the evaluator. Last, the model's heads are compared
+with the classes of all of them.
+"""
 
 import os
 from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from .class_folders import check_class_folders
+from .class_folders import check_class_folders, holds_class_folders
 from .coco import check_coco
-from .label_maps import check_label_maps
+from .configured import find_datasets, is_remote
+from .label_maps import check_label_maps, holds_label_maps
+from .num_classes import check_num_classes
 
 #: Environment variables by which launchers tell a process its rank.
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
@@ -27,32 +36,14 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     Raises:
         FileNotFoundError: If folders are empty or files are missing. It names
             the first of them.
-        ValueError: If image files are damaged, or annotations do not fit.
+        ValueError: If image files are damaged, annotations do not fit the
+            images, or datasets, metrics and model differ in their classes.
     """
     if any(os.environ.get(name, '0') != '0' for name in RANKS):
         return
-    for loader in loaders:
-        for dataset in innermost((cfg.get(loader) or {}).get('dataset') or {}):
-            if is_remote(dataset):
-                continue
-            kind = str(dataset.get('type')).split('.')[-1]
-            if kind in ('ImageNet', 'CustomDataset'):
-                check_class_folders(dataset, loader)
-            elif kind == 'CocoDataset':
-                check_coco(dataset, loader)
-            elif 'seg_map_path' in (dataset.get('data_prefix') or {}):
-                check_label_maps(dataset, loader, cfg.default_scope)
-
-
-def innermost(dataset: dict) -> list[dict]:
-    """List the datasets that a dataset concatenates, repeats or mixes, or itself if it is a plain one."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    return [deepest for one in inner for deepest in innermost(one)] or [dataset]
-
-
-def is_remote(dataset: dict) -> bool:
-    """Tell whether the files are elsewhere than in this machine's folders."""
-    prefix = dataset.get('data_prefix') or {}
-    places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [])]
-    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
-    return backend != 'local' or any('://' in str(place) for place in places)
+    datasets = find_datasets(cfg, loaders)
+    local = [dataset for dataset in datasets if not is_remote(dataset.config)]
+    check_class_folders(list(filter(holds_class_folders, local)), cfg)
+    check_label_maps(list(filter(holds_label_maps, local)), cfg)
+    check_coco(datasets, cfg)
+    check_num_classes(local, cfg)

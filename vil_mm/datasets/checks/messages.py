@@ -17,3 +17,18 @@ def warn(loader: str, items: Sequence, what: str) -> None:
     """Log how many items there are of which something is to be said, if any, and the first few."""
     if items:
         print_log(f'{loader}: {len(items)} {what}; {some(items)}', 'current', logging.WARNING)
+
+
+def stop(loader: str, found: Sequence, what: str, advice: str) -> None:
+    """Raise an error that counts and names what was found, if anything was, and says what to do.
+
+    Raises:
+        ValueError: If anything was found.
+    """
+    if found:
+        raise ValueError(f'{loader}: {len(found)} {what}; {some(found)}: {advice}')
+
+
+def note(loader: str, what: str) -> None:
+    """Log something that needs no action."""
+    print_log(f'{loader}: {what}', 'current')

@@ -1,0 +1,140 @@
+"""What the pixels of label maps hold."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import mmcv
+import numpy as np
+
+from .image_files import Header, spread
+from .messages import note, stop, warn
+
+#: How many of a dataset's label maps are read.
+SAMPLE = 200
+
+
+class Labels(NamedTuple):
+    """How mmseg makes labels of the values in label maps.
+
+    Args:
+        number (int, optional): Number of classes. None if unknown.
+        ignored (int): The label that the loss ignores.
+        reduced (bool): Whether ``reduce_zero_label`` is set.
+        mapping (dict[int, int], optional): New labels by old ones, where the
+            dataset has only some of its classes.
+    """
+
+    number: int | None
+    ignored: int
+    reduced: bool
+    mapping: dict[int, int] | None
+
+    def label(self, value: int) -> int:
+        """Tell the label that a value becomes."""
+        if self.reduced:
+            value = 255 if value in (0, 255) else value - 1
+        return (self.mapping or {}).get(value, value)
+
+    def used(self, values: Iterable[int]) -> set[int]:
+        """Tell the labels, except for the ignored one, that values become."""
+        return {self.label(value) for value in values} - {self.ignored}
+
+    def foreign(self, values: Iterable[int]) -> list[int]:
+        """List the values that are neither of a class nor ignored."""
+        return [value for value in values if self.number and any(v >= self.number for v in self.used([value]))]
+
+    def allowed(self) -> str:
+        """Describe the values that are neither."""
+        first, count = int(self.reduced), len(self.mapping or ()) or self.number
+        ignored = [value for value in (0, 255) if self.label(value) == self.ignored]
+        text = f'values must be {first} to {first + count - 1}, for {count} classes'
+        return f'{text}, or {" or ".join(map(str, ignored))}, to be ignored' if ignored else text
+
+
+def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: Labels, backend: str) -> None:
+    """Check what the pixels of label maps hold, of up to 200 that are spread evenly.
+
+    Args:
+        where (str): Name of the data loader, for messages.
+        maps (Sequence[tuple[Path, Header]]): The label maps.
+        labels (Labels): How labels are made of their values.
+        backend (str): What decodes them.
+
+    Raises:
+        ValueError: If label maps are in color or lossy, or if they hold values
+            that are of no class, or nothing to learn.
+    """
+    read = spread(maps, SAMPLE)
+    of = f'of the {len(read)} label maps read'
+    if len(read) < len(maps):
+        note(where, f'checked the values of {len(read)} of the {len(maps)} label maps')
+    stop(where, [path for path, header in read if header.is_jpeg], f'{of} are JPEG files, which blur labels', 'use PNG')
+    paths = [path for path, _ in read]
+    with ThreadPoolExecutor() as pool:
+        values = list(pool.map(lambda path: read_values(path, backend), paths))
+    colored = [path for path, found in zip(paths, values) if not found]
+    palette = '' if backend == 'pillow' else f' (imdecode_backend={backend!r} makes colors of palettes, unlike pillow)'
+    stop(where, colored, f'{of} are in color', f'store one number per pixel, that of its class{palette}')
+    check_labels(where, paths, values, labels, of)
+    every = set().union(*values)
+    is_all = where.startswith('train') and len(read) == len(maps)
+    if is_all and labels.reduced and 0 in every and labels.number not in every:
+        last = [f'label {labels.number}, that of the last class, while 0 occurs']
+        warn(where, last, 'label is in no label map: if 0 is a class too, set reduce_zero_label=False')
+
+
+def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]], labels: Labels, of: str) -> None:
+    """Check that values are those of classes, and that something is left to learn.
+
+    Args:
+        where (str): Name of the data loader, for messages.
+        paths (Sequence[Path]): The label maps.
+        values (Sequence[list[int]]): The values that occur in each.
+        labels (Labels): How labels are made of them.
+        of (str): Which label maps these are, for messages.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    high = [describe(path, found) for path, found in zip(paths, values) if found[-1] > 255 or found[0] < 0]
+    stop(where, high, f'{of} hold values beyond 0 to 255, which are cut to 8 bits', 'store labels from 0 to 255')
+    every = set().union(*values)
+    foreign = [describe(path, found) for path, v in zip(paths, values) if (found := labels.foreign(v))]
+    advice = 'correct the label maps or the classes'
+    if any(path.name.endswith('_labelIds.png') for path in paths):
+        advice = "Cityscapes' labels for training are in the files *_labelTrainIds.png"
+    elif not labels.reduced and 0 not in every and max(every - {255}, default=0) == labels.number:
+        advice = 'if they count from 1, set reduce_zero_label=True'
+    if foreign:
+        stop(where, foreign, f'{of} hold values of no class', f'{labels.allowed()}; {advice}')
+    used = [labels.used(found) for found in values]
+    ignored = [describe(path, found) for path, found, kept in zip(paths, values, used) if not kept]
+    if len(ignored) == len(paths):
+        stop(where, ignored, f'{of} hold only values that are ignored', advice)
+    warn(where, ignored, f'{of} hold only values that are ignored')
+    if every == {0, 255} and labels.number != 1:
+        stop(where, paths, f'{of} hold only 0 and 255, and 255 is ignored', 'if it is the foreground, store it as 1')
+    if len(set().union(*used)) == 1 and labels.number != 1:
+        warn(where, paths, f'{of} hold only one and the same class')
+
+
+def read_values(path: Path, backend: str) -> list[int]:
+    """List the values that occur in a label map, from low to high; none for a map in color.
+
+    Args:
+        path (Path): The label map.
+        backend (str): What decodes it.
+    """
+    content = mmcv.imfrombytes(path.read_bytes(), flag='unchanged', backend=backend).squeeze()
+    if content.ndim != 2:
+        return []
+    if content.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(content.ravel())).tolist()  # several times as fast as np.unique
+    return np.unique(content).astype(int).tolist()
+
+
+def describe(path: Path, values: Sequence[int]) -> str:
+    """Name a label map and a few of the values in it."""
+    return f'{path} ({", ".join(map(str, values[:8]))}{", ..." if len(values) > 8 else ""})'
