@@ -108,7 +108,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
     if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
         channels = cfg.model.backbone.get('in_channels', 3)
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            dataset = innermost((cfg.get(loader) or {}).get('dataset') or {})[0]
+            dataset = next(iter(innermost((cfg.get(loader) or {}).get('dataset') or {})), {})
             try:
                 sizes = {output_size(dataset.get('pipeline') or (), (*size, channels)) for size in PROBES}
             except Exception as error:  # of any kind: steps may be the user's own

@@ -6,7 +6,6 @@ from mmengine.config import Config
 from tests.test_datasets.test_checks.conftest import LOADERS
 from vil_mm.datasets.checks import check_data
 from vil_mm.datasets.checks.configured import find_datasets, find_metrics, is_remote
-from vil_mm.registry import nested_dicts
 
 
 def of_dataset(dataset, **others):
@@ -89,8 +88,3 @@ def test_remote_images():
     local, remote = dict(type='LoadImageFromFile', backend_args=None), dict(backend_args=dict(backend='petrel'))
     assert not is_remote(dict(data_root='x', pipeline=[local]))
     assert is_remote(dict(data_root='x', pipeline=[local, remote]))
-
-
-def test_steps_within_a_choice():
-    steps = [dict(type='A'), dict(type='B', transforms=[[dict(type='C')], [dict(type='D')]])]
-    assert [step['type'] for step in nested_dicts(steps)] == ['A', 'B', 'C', 'D']
