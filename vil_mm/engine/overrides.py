@@ -83,13 +83,14 @@ def override(cfg: Config, options: dict) -> None:
 
     Args:
         cfg (Config): The config; changed in place.
-        options (dict): Values by their keys, which are names and indices of
-            lists joined by dots.
+        options (dict): Maps keys to values. A key consists of names and list
+            indices, joined by dots.
 
     Raises:
-        ValueError: If a key is unknown or a mere variable of the config, or a
-            value cannot be meant. The message names the nearest known key, or
-            the keys to which the config copied the variable.
+        ValueError: If a key is unknown or only a variable of the config, or if
+            a value has the wrong type, such as ``no`` for a bool. The message
+            names the nearest known key, or the keys to which the config copied
+            the variable.
     """
     runner = find_class(options.get('runner_type', cfg.get('runner_type')), RUNNERS) or Runner
     read = {*inspect.signature(runner).parameters, *OTHER_KEYS} - {'cfg', 'launcher'}
@@ -122,8 +123,8 @@ def _explain(cfg: Config, key: str, value: Any, read: set[str]) -> str:
 def _copies(value: Any, name: str, node: Any, path: str = '') -> Iterator[str]:
     """List the keys, within a config, of copies of a variable.
 
-    Numbers and the like are often equal by chance, so that their copies must
-    have the variable's name.
+    Numbers and other simple values are often equal by chance, so they count as
+    copies only if their key is the variable's name.
     """
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for key, inner in items:
@@ -135,7 +136,7 @@ def _copies(value: Any, name: str, node: Any, path: str = '') -> Iterator[str]:
 
 
 def _check_path(cfg: Config, key: str, value: Any) -> None:
-    """Check that a key leads through the config, and that nothing would silently drop or misread its value."""
+    """Check that a key is a valid path in the config, and that nothing would silently drop or misread its value."""
     node: Any = cfg
     names = key.split('.')
     for i, name in enumerate(names):
@@ -160,7 +161,7 @@ def _check_path(cfg: Config, key: str, value: Any) -> None:
 
 
 def _check_new(cfg: Config, node: dict, path: str, name: str, key: str) -> None:
-    """Check a new name in a dict. What builds the object from the dict finds most of the wrong ones, but not all."""
+    """Check a new name in a dict. Building the object from the dict would catch most wrong names later, but not all."""
     known = INNER_KEYS.get(path, set()) | set(node)
     if name in known:
         return

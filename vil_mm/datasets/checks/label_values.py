@@ -16,14 +16,14 @@ SAMPLE = 200
 
 
 class Labels(NamedTuple):
-    """How mmseg makes labels of the values in label maps.
+    """How mmseg turns the values in label maps into labels.
 
     Args:
         number (int, optional): Number of classes. None if unknown.
         ignored (int): The label that the loss ignores.
         reduced (bool): Whether ``reduce_zero_label`` is set.
-        mapping (dict[int, int], optional): New labels by old ones, where the
-            dataset has only some of its classes.
+        mapping (dict[int, int], optional): Maps old labels to new ones, if only
+            some of the dataset's classes are used.
     """
 
     number: int | None
@@ -32,21 +32,21 @@ class Labels(NamedTuple):
     mapping: dict[int, int] | None
 
     def label(self, value: int) -> int:
-        """Tell the label that a value becomes."""
+        """Return the label that a value is turned into."""
         if self.reduced:
             value = 255 if value in (0, 255) else value - 1
         return (self.mapping or {}).get(value, value)
 
     def used(self, values: Iterable[int]) -> set[int]:
-        """Tell the labels, except for the ignored one, that values become."""
+        """Return the labels that values are turned into, except for the ignored one."""
         return {self.label(value) for value in values} - {self.ignored}
 
     def foreign(self, values: Iterable[int]) -> list[int]:
-        """List the values that are neither of a class nor ignored."""
+        """List the values that do not belong to any class and are not ignored."""
         return [value for value in values if self.number and any(v >= self.number for v in self.used([value]))]
 
     def allowed(self) -> str:
-        """Describe the values that are neither."""
+        """Describe the allowed values, for messages."""
         first, count = int(self.reduced), len(self.mapping or ()) or self.number
         ignored = [value for value in (0, 255) if self.label(value) == self.ignored]
         text = f'values must be {first} to {first + count - 1}, for {count} classes'
@@ -54,7 +54,7 @@ class Labels(NamedTuple):
 
 
 def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: Labels, backend: str) -> None:
-    """Check what the pixels of label maps hold, of up to 200 that are spread evenly.
+    """Check the pixel values of up to 200 label maps, spread evenly over all of them.
 
     Args:
         where (str): Name of the data loader, for messages.
@@ -64,7 +64,7 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
 
     Raises:
         ValueError: If label maps are in color or lossy, or if they hold values
-            that are of no class, or nothing to learn.
+            that belong to no class, or hold only ignored values.
     """
     read = spread(maps, SAMPLE)
     of = f'of the {len(read)} label maps read'
@@ -86,7 +86,7 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
 
 
 def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]], labels: Labels, of: str) -> None:
-    """Check that values are those of classes, and that something is left to learn.
+    """Check that all values belong to classes and that some are not ignored.
 
     Args:
         where (str): Name of the data loader, for messages.

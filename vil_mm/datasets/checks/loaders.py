@@ -2,9 +2,9 @@
 
 :func:`find_datasets` first lists all of them as :class:`Configured` objects
 (data loader, config, class). A check gets all datasets of its format at once,
-so that it can compare them, as those of the training with those of the
-validation, or with those of the evaluator. Last, the model's heads are compared
-with the classes of all of them.
+so that it can compare them, for example the training datasets with the
+validation datasets or with the evaluator's. Last, the model's heads are
+compared with the classes of all of them.
 """
 
 import os
@@ -23,10 +23,11 @@ RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Check the datasets of the given loaders, in the first process of a run.
+    """Check the datasets of the given loaders. Only the first process of a run does so.
 
     The formats are COCO's annotations, label maps, and folders of classes.
-    Datasets in other formats, and those that are not in local files, pass.
+    Datasets in other formats, or that are not stored in local files, are not
+    checked.
 
     Args:
         cfg (Config): The config.
@@ -34,8 +35,8 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
             such as ``'train_dataloader'``.
 
     Raises:
-        FileNotFoundError: If folders are empty or files are missing. It names
-            the first of them.
+        FileNotFoundError: If folders are empty or files are missing. The
+            message names the first of them.
         ValueError: If image files are damaged, annotations do not fit the
             images, or datasets, metrics and model differ in their classes.
     """

@@ -41,7 +41,7 @@ class DrawPredictionsHook(Hook):
         pictures will be missing.
 
         Raises:
-            ValueError: If pictures would lie among the data.
+            ValueError: If pictures would be written into a folder of the data.
             FileExistsError: If pictures would replace other files.
         """
         if runner.world_size > 1:
@@ -74,7 +74,7 @@ class DrawPredictionsHook(Hook):
                 runner.visualizer.add_datasample(target.name, image, data_sample=sample, out_file=str(target))
 
     def _check_folders(self, folders: set[Path], data: set[str]) -> None:
-        """Refuse folders within those of the data, where pictures would later be taken for data."""
+        """Refuse to write into the data's folders, because the pictures would later be mistaken for data."""
         images = {os.path.dirname(path) for path in self.paths if isinstance(path, str)}
         images = set(map(os.path.realpath, images))
         for folder in folders:
@@ -104,7 +104,7 @@ class DrawPredictionsHook(Hook):
 
 
 def data_folders(dataset) -> set[str]:
-    """Find the folders that the data of a dataset, possibly in wrappers, lie in, without links."""
+    """Find the folders that hold a dataset's data, with symbolic links resolved; the dataset may be wrapped."""
     if hasattr(dataset, 'datasets'):
         return set().union(*map(data_folders, dataset.datasets))
     if hasattr(dataset, 'dataset'):

@@ -19,20 +19,20 @@ class FollowScheduleHook(Hook):
     """Make a resumed run follow the schedule of its config, whatever the run before it followed.
 
     mmengine takes the schedulers and the count of iterations from the
-    checkpoint. They are wrong if an epoch now has another number of iterations,
-    because the batch size, the number of processes or the data changed, or if
-    the config has another schedule. Then this hook steps the config's schedulers
-    up to the checkpoint's epoch, so that each learning rate is that of a run
-    which had this config from the beginning. Training that counts iterations
-    goes on at the checkpoint's iteration, whatever the batch size, because its
-    schedule counts iterations too.
+    checkpoint. They are wrong if an epoch now has a different number of
+    iterations, because the batch size, the number of processes or the data
+    changed, or if the config has a different schedule. Then this hook steps the
+    config's schedulers up to the checkpoint's epoch, so that each learning rate
+    is that of a run which had this config from the beginning. Iteration-based
+    training continues at the checkpoint's iteration, whatever the batch size,
+    because its schedule counts iterations too.
 
-    The optimizer's other settings that the config names, such as the weight
-    decay, are the config's as well.
+    Other optimizer settings that the config names, such as the weight decay,
+    are also taken from the config.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adapt what is about to be resumed, in place.
+        """Adapt the loaded checkpoint, in place, before the run resumes from it.
 
         Raises:
             ValueError: If the checkpoint holds no state of a run or is of
@@ -99,7 +99,7 @@ def check_model(runner: Runner, checkpoint: dict) -> None:
 
 
 def recompute(runner: Runner, checkpoint: dict, by_iter: bool) -> bool:
-    """Replace a checkpoint's schedule, in place, unless it is that of the config at the same iteration.
+    """Replace a checkpoint's schedule, in place, unless it already matches the config's at the same iteration.
 
     Returns:
         bool: Whether it was replaced.
@@ -146,18 +146,18 @@ def recompute(runner: Runner, checkpoint: dict, by_iter: bool) -> bool:
 
 
 def schedulers_of(runner: Runner) -> list:
-    """List the schedulers of a runner, of all its optimizers."""
+    """List a runner's schedulers for all of its optimizers."""
     schedulers = runner.param_schedulers or []
     return [s for group in schedulers.values() for s in group] if isinstance(schedulers, dict) else schedulers
 
 
 def settings(state: dict) -> dict:
-    """Leave out of a scheduler's state what changes as it steps."""
+    """Return a scheduler's state without the entries that change as it steps."""
     return {name: value for name, value in state.items() if name not in POSITION}
 
 
 def take_settings(wrapper: OptimWrapper | OptimWrapperDict, state: dict, names: set[str]) -> None:
-    """Copy the settings of those names from an optimizer's groups of parameters to a saved state, in place."""
+    """Copy the settings listed in ``names`` from an optimizer's parameter groups to a saved state, in place."""
     if isinstance(wrapper, OptimWrapperDict):
         for name, one in wrapper.items():
             take_settings(one, state[name], names)

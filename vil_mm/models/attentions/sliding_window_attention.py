@@ -13,7 +13,7 @@ from .base_attention import BaseAttention, merge_heads
 
 @MODELS.register_module()
 class SlidingWindowAttention(BaseAttention):
-    """Grid tokens attend to a sliding window and to the global tokens, global tokens to all.
+    """Grid tokens attend to a sliding window and to the global tokens; global tokens attend to all tokens.
 
     Source: Multi-Scale Vision Longformer (arXiv 2103.15358).
 
@@ -25,8 +25,8 @@ class SlidingWindowAttention(BaseAttention):
         mask (str): ``'block'``, ``'exact'``, ``'cyclic'`` or ``'torus'``, see
             :func:`vil_mm.ops.sliding_window_attention`. On maps whose sides are
             not multiples of ``window_size``, ``'cyclic'`` lets zero padding
-            take part, as the published code does, and ``'torus'`` does not.
-            Defaults to ``'block'``.
+            take part in the attention, as the published code does, and
+            ``'torus'`` does not. Defaults to ``'block'``.
         neighbors (str | int): ``'all'``, ``'self'`` or 1 to 8, see
             :func:`vil_mm.ops.sliding_window_attention`; or ``'random'``, the
             random shift: each forward pass in training draws one of the eight
@@ -37,8 +37,9 @@ class SlidingWindowAttention(BaseAttention):
             tokens' projections of queries, keys, values and output, instead of
             having their own. Defaults to True.
         only_global (bool): Whether grid tokens attend only to the global tokens
-            (the publication's "global memory"), without a bias, as published.
-            Defaults to False.
+            (the publication's "global memory"). As published, these have no
+            bias, even with ``relative_position_bias=True``, which then biases
+            only the global tokens' attention. Defaults to False.
         relative_position_bias (bool): Whether to add a bias by relative
             position. Defaults to False.
         **kwargs: Arguments of :class:`BaseAttention`; ``attn_drop`` must be 0.

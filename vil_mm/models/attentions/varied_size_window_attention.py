@@ -18,19 +18,22 @@ class VariedSizeWindowAttention(BaseWindowAttention):
     The mean token of a window predicts, for each head, how far the window
     moves and how much its size changes. Keys and values are sampled bilinearly
     at ``window_size ** 2`` points of the predicted window, with zeros beyond
-    the grid; queries stay where they are. Predictions of zeros give the plain
-    window. Global tokens, if any, attend to all tokens, and all tokens to them.
+    the grid; queries stay where they are. If all predictions are zero, the
+    predicted window is the fixed one. Global tokens, if any, attend to all
+    tokens, and all tokens to them.
 
     The grid may have any size. If its sides are not multiples of
-    ``window_size``, it is zero-padded, as published: the padding counts in the
-    mean token, and its keys and values are zeros that take part.
+    ``window_size``, it is zero-padded, as published: the padding is included in
+    the mean token, and takes part in the attention with keys and values of
+    zero.
 
     As published, scores are multiplied by ``(in_dims / num_heads) ** -0.5``.
-    Along an axis with ``size`` tokens after padding and ``count`` whole windows
-    before it, an offset of 1 moves a window by ``(size - 1) / (2 * count)``
-    tokens. Linear layers keep PyTorch's initial distribution, so that an
-    untrained model has random offsets. On a grid smaller than a window, the
-    published code divides by zero windows; here, the number counts as 1.
+    Let ``size`` be the number of tokens along an axis after padding, and
+    ``count`` the number of whole windows along it before padding. An offset of
+    1 then moves a window by ``(size - 1) / (2 * count)`` tokens. Linear layers
+    keep PyTorch's initial distribution, so that an untrained model has random
+    offsets. On a grid smaller than a window, the published code divides by
+    zero, because no whole window fits; here, ``count`` is 1.
 
     Source: VSA: Learning Varied-Size Window Attention in Vision Transformers
     (arXiv 2204.08446).
@@ -85,7 +88,7 @@ class VariedSizeWindowAttention(BaseWindowAttention):
     def _sampling_points(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Find the rows and columns of the grid that each window samples, each ``(N, y, x, heads, window_size)``.
 
-        They are computed at least in float32: in lower precision, neighboring
+        They are computed in at least float32: in lower precision, neighboring
         points could not be told apart.
 
         Args:

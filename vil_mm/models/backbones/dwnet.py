@@ -27,7 +27,7 @@ LAYER_NORM = dict(type='LN')
 
 
 class DepthwiseMixer(BaseModule):
-    """A depthwise convolution between two pointwise ones, each followed by a norm.
+    """A depthwise convolution between two pointwise ones; all three are followed by a norm.
 
     Args:
         channels (int): Channels.
@@ -52,7 +52,7 @@ class DepthwiseMixer(BaseModule):
 
 
 class DWNetBlock(BaseBlock):
-    """A depthwise mixer without a norm before it, then a perceptron with a batch norm before it; both residual.
+    """A residual depthwise mixer with no norm before it, then a residual perceptron with a batch norm before it.
 
     Args:
         mixer (nn.Module): Takes and returns a feature map.
@@ -81,10 +81,10 @@ class DWNetBlock(BaseBlock):
 class DWNet(BaseBackbone):
     """DWNet and Dynamic-DWNet: a backbone for classification, detection and segmentation.
 
-    Swin Transformer with depthwise convolution in place of window attention,
-    and batch norms in its blocks. Images may have any size: as published, maps
-    are zero-padded below and on the right to whole patches, and to even sizes
-    before they are merged.
+    This is Swin Transformer with depthwise convolution in place of window
+    attention, and batch norms in its blocks. Images may have any size: as
+    published, maps are zero-padded below and on the right to whole patches, and
+    to even sizes before they are merged.
 
     Source: Demystifying Local Vision Transformer: Sparse Connectivity, Weight
     Sharing, and Dynamic Weight (arXiv 2106.04263).
@@ -97,22 +97,24 @@ class DWNet(BaseBackbone):
             from. ``'static'``: they are learned (DWNet); ``'dynamic'``: they
             are computed for each image from the mean of its feature map
             (Dynamic-DWNet); ``'inhomogeneous'``: they are computed at each
-            pixel and shared by groups of channels. With ``'dynamic'``, training
+            pixel and shared by groups of channels. Unless ``norm_eval=True`` or
+            the norm is synchronized between GPUs, training with ``'dynamic'``
             on a batch of one image raises an error, because batch norms would
-            take their statistics from that image alone, unless
-            ``norm_eval=True`` or the norm is synchronized between GPUs. Also,
-            nothing bounds the output of a dynamic convolution, which grows with
-            the square of its input. Defaults to ``'static'``.
-        num_groups (int): Groups of channels that share a kernel with
-            ``'inhomogeneous'``. Defaults to 32, as published.
+            take their statistics from that image alone. The output of a dynamic
+            convolution grows with the square of its input. Defaults to
+            ``'static'``.
+        num_groups (int): With ``'inhomogeneous'``, the number of groups of
+            channels; those in a group share a kernel. Defaults to 32, as
+            published.
         pad_size_divisor (int, optional): The map of each block is zero-padded
             below and on the right to a multiple of it before the convolutions,
             and cropped after them. The published detectors and segmenters do
             so with 7, although no convolution needs it. Where maps are padded,
-            the results change: the depthwise convolution sees, beyond the
-            border, what the first convolution and norm make of zeros, and
-            dynamic kernels are computed from a mean that includes the padding.
-            Defaults to None: no padding, as in the published classifiers.
+            the results change: beyond the border, the depthwise convolution
+            sees the values that the first convolution and norm compute from
+            zeros, and dynamic kernels are computed from a mean that includes
+            the padding. Defaults to None: no padding, as in the published
+            classifiers.
         in_channels, drop_rate, with_cp: See :class:`BaseBackbone`.
         drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.2.
         output_norm (str, optional): See :class:`BaseBackbone`. With ``'last'``,

@@ -93,12 +93,12 @@ class ViL(BaseBackbone):
             lower and right border of its map that do not fill a patch.
             ``'pad'``: the map is zero-padded to whole patches; ``'drop'``: they
             are dropped, as published. Where sides are not multiples of 32,
-            dropping leaves the outputs of different stages with different
-            parts of the image, which costs detectors and segmenters accuracy.
+            dropping makes the outputs of different stages cover different parts
+            of the image, which costs detectors and segmenters accuracy.
             Defaults to ``'pad'``.
         relative_position_bias (bool, optional): Whether attentions that have a
-            relative position bias use it. Defaults to None: in the stages
-            without an absolute position.
+            relative position bias use it. Defaults to None: they use it in the
+            stages without an absolute position.
         img_size, in_channels, attn_cfg, drop_rate, with_cp: See
             :class:`BaseBackbone`. An ``attn_cfg`` without ``type`` changes the
             sliding windows of ``arch``.

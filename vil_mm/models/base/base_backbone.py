@@ -19,17 +19,16 @@ from .stage import Stage
 class BaseBackbone(BaseModule):
     """Base of the backbones: runs stages and returns their outputs.
 
-    A family builds its stages and hands them to this class. Its constructor
-    also takes the arguments listed under Args, except for ``stages``, and has
-    these, from which it builds its stages:
+    A family builds its stages and hands them to this class. The family's
+    constructor passes on the arguments listed under Args, except for
+    ``stages``, which it builds from these arguments of its own:
 
     * ``arch`` (str | dict): Name of an architecture in the family's
       ``arch_zoo``, or a dict with one value per stage under each key of the
       zoo's entries.
     * ``in_channels`` (int): Channels of the images. Defaults to 3.
     * ``drop_rate`` (float): Dropout rate of the embeddings, of the attentions'
-      outputs and in the perceptrons, as far as the family has them. Defaults
-      to 0.
+      outputs and in the perceptrons, where the family has these. Defaults to 0.
     * ``drop_path_rate`` (float): Stochastic depth rate of the last block; rates
       grow linearly from 0 at the first block.
     * ``with_cp`` (bool | str): What the backward pass recomputes to save
@@ -40,9 +39,9 @@ class BaseBackbone(BaseModule):
     Families with attentions also have:
 
     * ``img_size`` (int | tuple[int, int]): Height and width in pixels of the
-      images that the attentions are built for. It matters only to those that
-      run on a single grid size, such as Linformer, and to the size of position
-      parameters. Defaults to 224.
+      images that the attentions are built for. It matters only for attentions
+      that work on a single grid size, such as Linformer, and for the size of
+      the position parameters. Defaults to 224.
     * ``attn_cfg`` (dict | Sequence[dict | None], optional): Changes to the
       attentions. A dict with ``type`` replaces the attention of every stage; a
       dict without ``type`` changes the settings of all attentions of the
@@ -51,13 +50,13 @@ class BaseBackbone(BaseModule):
       its settings, and None leaves it as it is. Defaults to None: no changes.
 
     Args:
-        stages (Sequence[Stage]): The stages. The grid tokens of a stage are the
-            feature map of the next one.
+        stages (Sequence[Stage]): The stages. The grid tokens of a stage, as a
+            feature map, are the input of the next stage.
         norm_cfg (dict): Config of the norms of the outputs.
         out_indices (Sequence[int], optional): Stages whose output is returned.
             Defaults to None: all. Stages after the last of them are neither run
             nor trained.
-        out_type (str): What is returned of a stage. ``'featmap'``: the map
+        out_type (str): What is returned for each stage. ``'featmap'``: the map
             ``(N, C, h, w)``; ``'avg_featmap'``: the mean of all tokens, global
             ones included, ``(N, C)``; ``'cls_token'``: the first global token,
             ``(N, C)``. Defaults to ``'featmap'``.
@@ -146,8 +145,8 @@ class BaseBackbone(BaseModule):
         """Encode images.
 
         Args:
-            x (Tensor): ``(N, in_channels, H, W)``, at least one patch of the
-                first stage in size.
+            x (Tensor): ``(N, in_channels, H, W)``; H and W must be at least the
+                patch size of the first stage.
 
         Returns:
             tuple[Tensor, ...]: One output per stage of ``out_indices``, as
@@ -203,7 +202,7 @@ class BaseBackbone(BaseModule):
         return self.norm if stage == len(self.stages) - 1 else None
 
     def train(self, mode: bool = True) -> 'BaseBackbone':
-        """Set the mode; frozen stages, and with ``norm_eval`` batch norms, stay in evaluation mode."""
+        """Set the mode. Frozen stages, and batch norms with ``norm_eval``, stay in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
         if self.norm_eval:
@@ -224,8 +223,8 @@ class BaseBackbone(BaseModule):
 
         The first stage's embedding has depth 0, and block ``k`` (counted from 1
         over all stages) depth ``k``. The embedding of a later stage has the
-        depth of the block before it. What follows the blocks has the last
-        depth.
+        depth of the block before it. Everything after the blocks has the
+        largest depth.
 
         Args:
             param_name (str): Name of the parameter.
@@ -249,7 +248,7 @@ class BaseBackbone(BaseModule):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _explain_foreign(self, names: Sequence[str], missing: str) -> str:
-        """Say why tensors of these names, among which one is missing, are not those of this family."""
+        """Explain why a checkpoint with these names, which lack ``missing``, does not belong to this family."""
         holder = next((name.removesuffix(missing) for name in names if name.endswith(missing)), None)
         if holder is not None:
             advice = f'Its names begin with {holder!r}: load it with prefix={holder!r}.'
