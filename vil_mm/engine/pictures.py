@@ -5,11 +5,10 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 
-class LoadedImages(Sequence):
+class LoadedImages:
     """The images of a dataset as the first steps of its pipeline load them, in RGB.
 
     So they have the orientation, channels and size that predictions refer to,
@@ -24,8 +23,8 @@ class LoadedImages(Sequence):
 
     def __init__(self, dataset, model: nn.Module) -> None:
         self._dataset = _only_load(dataset)
-        model = model.module if is_model_wrapper(model) else model
-        self._to_rgb = getattr(getattr(model, 'data_preprocessor', None), 'to_rgb', False)
+        inner = getattr(model, 'module', model)  # of a wrapper for several processes, or for augmented tests
+        self._to_rgb = getattr(getattr(inner, 'data_preprocessor', None), 'to_rgb', False)
 
     def __len__(self) -> int:
         return len(self._dataset)
