@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 
@@ -24,7 +23,7 @@ class LoadedImages:
 
     def __init__(self, dataset, model: nn.Module) -> None:
         self._dataset = _only_load(dataset)
-        inner = model.module if is_model_wrapper(model) else model
+        inner = getattr(model, 'module', model)  # of a wrapper for several processes, or for augmented tests
         self._to_rgb = getattr(getattr(inner, 'data_preprocessor', None), 'to_rgb', False)
 
     def __len__(self) -> int:

@@ -56,7 +56,8 @@ class ViLEmbedding(BaseEmbedding):
         """Embed a map; see :class:`BaseEmbedding`. A map smaller than a patch is always zero-padded to one."""
         if self.partial_patches == 'drop':
             height, width = (max(1, size // self.stride) * self.stride for size in x.shape[2:])
-            x = x[:, :, :height, :width]
+            if (height, width) != (x.shape[2], x.shape[3]):
+                x = x[:, :, :height, :width]
         x, hw_shape = self.patch_embed(x)
         if self.global_tokens is not None:
             x = torch.cat([self.global_tokens.expand(x.shape[0], -1, -1), x], dim=1)

@@ -10,19 +10,7 @@ from ...registry import MODELS
 def merge_attn_cfg(
     attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | None] | None, own_type: str
 ) -> list[dict]:
-    """Apply the argument ``attn_cfg`` of a backbone to the attentions of its architecture.
-
-    Args:
-        attn_cfgs (Sequence[dict]): Config of the attention of each stage.
-        changes (dict | Sequence[dict | None], optional): A dict with ``type``
-            replaces the attention of every stage; a dict without ``type``
-            changes the settings of every attention of the family's own kind. A
-            sequence has one entry per stage: a dict with ``type`` replaces that
-            stage's attention, one without changes its settings.
-        own_type (str): The family's own kind, as ``attn_cfgs`` name it.
-
-    Returns:
-        list[dict]: The changed configs.
+    """Change the attentions of an architecture; see :class:`AttentionFactory`.
 
     Raises:
         ValueError: If ``changes`` is neither a dict nor has one entry per
@@ -52,7 +40,7 @@ class AttentionFactory:
         attn_cfgs (Sequence[dict]): Config of the attention of each stage, as
             the architecture says.
         changes (dict | Sequence[dict | None], optional): The backbone's
-            argument ``attn_cfg``, see :func:`merge_attn_cfg`.
+            argument ``attn_cfg``, see :class:`BaseBackbone`.
         own_type (str): The family's own kind, as ``attn_cfgs`` name it.
         grids (Sequence[tuple[int, int]]): Grid that each stage is built for.
         **given: Arguments that the backbone gives every attention, such as

@@ -1,5 +1,6 @@
 """Patch embedding."""
 
+import torch
 from torch import Tensor, nn
 
 from .base_embedding import BaseEmbedding
@@ -28,5 +29,9 @@ class PatchEmbedding(BaseEmbedding):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right to whole patches; see :class:`BaseEmbedding`."""
-        x = self.projection(pad_to_multiple(x, self.stride))
+        x = pad_to_multiple(x, self.stride)
+        if torch.compiler.is_compiling():
+            # Inductor saves no view for the backward pass if it cannot tell the order of its strides
+            x = x.contiguous()
+        x = self.projection(x)
         return self.drop(self.norm(to_tokens(x))), grid_of(x)
