@@ -39,22 +39,20 @@ def test_heads_of_another_number(demo, key, config):
 
 
 def test_all_heads_are_named():
-    """Those in a cascade too, and those that leave their number to the default."""
+    """Those in a cascade too, and those that leave their number to the default; but none without classes."""
     cfg = Config.fromfile(ROOT / 'configs' / CASCADE)
-    check(cfg)
     del cfg.model.roi_head.mask_head.num_classes  # 80
     check(cfg)
-    with pytest.raises(
-        ValueError, match=r'roi_head.bbox_head\[1\].num_classes=79, model.roi_head.mask_head.num_classes=90'
-    ):
-        check(cfg, **{'model.roi_head.bbox_head.1.num_classes': 79, 'model.roi_head.mask_head.num_classes': 90})
-    cfg.model.roi_head.bbox_head[1].num_classes = 80
-    check(cfg, **{'model.roi_head.mask_head.class_agnostic': True})
-    names = [f'c{i}' for i in range(79)]
-    cfg.train_dataloader.dataset.metainfo = dict(classes=names)
-    with pytest.raises(
-        ValueError, match=r'79 classes, such as c0; c1; c2, but .*bbox_head\[0\].num_classes=80.*: set 79'
-    ):
+    cfg.model.roi_head.bbox_head[1].num_classes = 79
+    with pytest.raises(ValueError, match=r'the model has model.roi_head.bbox_head\[1\].num_classes=79: set 80'):
+        check(cfg)
+    cfg.train_dataloader.dataset.metainfo = dict(classes=[f'c{i}' for i in range(79)])
+    heads = r'model.roi_head.bbox_head\[0\].num_classes=80, model.roi_head.bbox_head\[2\].num_classes=80'
+    masks = ', model.roi_head.mask_head.num_classes=80'
+    with pytest.raises(ValueError, match=rf'79 classes, such as c0; c1; c2, but the model has {heads}{masks}: set 79'):
+        check(cfg)
+    cfg.model.roi_head.mask_head.class_agnostic = True
+    with pytest.raises(ValueError, match=f'{heads}: set 79'):
         check(cfg)
 
 
