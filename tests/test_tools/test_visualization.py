@@ -121,9 +121,7 @@ def test_kinds_of_data(kind, saved, tmp_path, capsys):
 
 def test_wrong_images(tmp_path):
     for kind in ('no files', 'gray'):
-        cfg, config = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)
-        predict(cfg, tmp_path)
-        files = config, tmp_path / 'model.pth'
+        files = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)[1], tmp_path / 'unread.pth'
         with pytest.raises(ValueError, match='image 12 is neither a file nor a sample of the test set, 0 to 11'):
             show_attention(*files, '12', tmp_path / 'attention.png')
         error, message = {
