@@ -2,8 +2,6 @@
 
 import argparse
 
-from mmengine.logging import print_log
-
 from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch
 from vil_mm.engine.resuming import resume
@@ -36,9 +34,7 @@ def main() -> None:
         raise ValueError('--cfg-options load_from has no effect with --resume: it takes everything from its checkpoint')
     if args.resume or cfg.get('resume'):
         resume(cfg, args.resume or cfg.get('load_from') or 'auto')
-    if cfg.get('resume') and cfg.load_from:
-        print_log(f'the data are not checked again: resuming from {cfg.load_from}')
-    elif not args.skip_data_checks:
+    if not args.skip_data_checks:
         check_data(cfg, ['train_dataloader', 'val_dataloader'])
     launch.build_runner(cfg).train()
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from .class_folders import check_class_folders, holds_class_folders
 from .coco import check_coco
@@ -23,7 +24,7 @@ RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Check the datasets of the given loaders. Only the first process of a run does so.
+    """Check the datasets of the given loaders, in the first process of a run that begins, not of one that resumes.
 
     The formats are COCO's annotations, label maps, and folders of classes.
     Datasets in other formats, or that are not stored in local files, are not
@@ -41,6 +42,9 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
             images, or datasets, metrics and model differ in their classes.
     """
     if any(os.environ.get(name, '0') != '0' for name in RANKS):
+        return
+    if cfg.get('resume') and cfg.get('load_from'):
+        print_log(f'the data are not checked again: resuming from {cfg.load_from}')
         return
     datasets = find_datasets(cfg, loaders)
     local = [dataset for dataset in datasets if not is_remote(dataset.config)]

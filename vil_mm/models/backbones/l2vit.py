@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
-from ..base.arch import SWIN_BASE, SWIN_SMALL, SWIN_TINY
+from ..base.arch import SWIN_SIZES
 from ..layers import (
     BaseEmbedding,
     ConvPositionEncoding,
@@ -182,9 +182,9 @@ class L2ViT(BaseBackbone):
 
     arch_zoo = {
         'nano': dict(embed_dims=[32, 64, 128, 256], depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]),
-        'tiny': SWIN_TINY,
-        'small': SWIN_SMALL,
-        'base': SWIN_BASE,
+        'tiny': SWIN_SIZES['tiny'],
+        'small': SWIN_SIZES['small'],
+        'base': SWIN_SIZES['base'],
     }
     entries = ('stages.0.embed.convs.0.weight', 'stages.0.embed.norm.weight')
     published_entry = 'downsample_layers.0.'

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
-from ..base.arch import SWIN_BASE, SWIN_LARGE, SWIN_SMALL, SWIN_TINY
+from ..base.arch import SWIN_SIZES
 from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging, to_map, to_tokens
 
 PATCH_SIZE = 4
@@ -75,10 +75,7 @@ class SwinVSA(BaseBackbone):
 
     arch_zoo = {
         'nano': dict(embed_dims=[32, 64, 128, 256], depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8]),
-        'tiny': SWIN_TINY,
-        'small': SWIN_SMALL,
-        'base': SWIN_BASE,
-        'large': SWIN_LARGE,
+        **SWIN_SIZES,
     }
     entries = ('stages.0.embed.projection.weight', 'stages.0.blocks.0.position_encoding.proj.weight')
     published_entry = 'layers.0.blocks.0.attn.'

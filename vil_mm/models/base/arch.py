@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 #: The sizes of Swin Transformer, which other families share.
-SWIN_TINY: dict[str, list] = dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24])
-SWIN_SMALL: dict[str, list] = dict(SWIN_TINY, depths=[2, 2, 18, 2])
-SWIN_BASE: dict[str, list] = dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32])
-SWIN_LARGE: dict[str, list] = dict(embed_dims=[192, 384, 768, 1536], depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48])
+SWIN_SIZES: dict[str, dict[str, list]] = {
+    'tiny': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
+    'small': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
+    'base': dict(embed_dims=[128, 256, 512, 1024], depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
+    'large': dict(embed_dims=[192, 384, 768, 1536], depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48]),
+}
 
 
 def arch_settings(
