@@ -122,7 +122,11 @@ def test_every_run_has_the_safeguards(hooks, built):
 def test_safeguards_of_a_pure_python_config(built, pure):
     hooks = 'custom_hooks = [dict(type=CheckFiniteLossHook)]'
     launch.build_runner(pure('from vil_mm.engine import CheckFiniteLossHook', hooks))
-    assert [hook.type for hook in built[0].custom_hooks] == [CheckFiniteLossHook, 'vil_mm.FollowScheduleHook']
+    assert [hook.type for hook in built[0].custom_hooks] == [
+        CheckFiniteLossHook,
+        'vil_mm.CheckClassesHook',
+        'vil_mm.FollowScheduleHook',
+    ]
 
 
 @pytest.mark.parametrize('train_cfg', [dict(max_epochs=0), dict(max_iters=-1), dict(max_iters='ten')])

@@ -175,3 +175,11 @@ def test_copies_of_a_number():
     cfg.model.head.classes = 9
     with pytest.raises(ValueError, match=r"'classes' is only a variable of the config, which nothing reads$"):
         override(cfg, dict(classes=5))
+
+
+def test_second_data_preprocessor():
+    cfg = Config(dict(model=dict(type='A'), data_preprocessor=dict(mean=[1.0])))
+    with pytest.raises(ValueError, match=r'would replace all of data_preprocessor: set data_preprocessor\.to_rgb'):
+        override(cfg, {'model.data_preprocessor.to_rgb': True})
+    override(cfg, {'data_preprocessor.to_rgb': True})
+    assert cfg.data_preprocessor == dict(mean=[1.0], to_rgb=True)

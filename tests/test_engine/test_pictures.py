@@ -5,6 +5,7 @@ import json
 import zipfile
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset
@@ -14,7 +15,7 @@ from PIL import Image
 
 from tests.test_datasets.test_bases import write_idx
 from vil_mm.datasets.zip_dataset import ZipDataset
-from vil_mm.engine.pictures import LoadedImages, name_pictures, to_bytes
+from vil_mm.engine.pictures import LoadedImages, check_target, name_pictures, to_bytes
 
 MODEL = SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=False))
 #: The rest of a pipeline, which must not change the picture.
@@ -154,3 +155,19 @@ def test_values_beyond_bytes(values, expected):
 )
 def test_names(paths, expected):
     assert name_pictures(paths) == expected
+
+
+def test_targets_that_would_harm_data(tmp_path):
+    data, image = tmp_path / 'data', tmp_path / 'data/val/0.png'
+    image.parent.mkdir(parents=True)
+    Image.new('L', (4, 4)).save(image)
+    (tmp_path / 'link').symlink_to(image)
+    for target in (image, data / 'val/new.png', tmp_path / 'link', tmp_path / 'x/../data/new.png'):
+        with pytest.raises(ValueError, match=r'would be taken for data.*name a file outside of it'):
+            check_target(target, [None, str(data)])
+    with pytest.raises(FileExistsError, match=r'0\.png exists and is not a picture of an earlier run'):
+        check_target(image, [])
+    figure, picture = plt.figure(), tmp_path / 'picture.png'
+    check_target(picture, [str(data)])
+    figure.savefig(picture)
+    check_target(picture, [str(data)])

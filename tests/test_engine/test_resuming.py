@@ -91,7 +91,7 @@ def test_last_checkpoint_without_any_file(named, tmp_path):
 
 
 @pytest.mark.parametrize('relative', [False, True])
-def test_folder_that_was_moved(relative, tmp_path, monkeypatch):
+def test_folder_that_was_copied_or_moved(relative, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     work_dir = tmp_path / 'work'
     work_dir.mkdir()
@@ -99,6 +99,8 @@ def test_folder_that_was_moved(relative, tmp_path, monkeypatch):
     write(work_dir / 'epoch_3.pth')
     (work_dir / 'last_checkpoint').write_text('work/epoch_1.pth' if relative else str(last))
     assert find_latest_checkpoint('work') == last
+    shutil.copytree(work_dir, tmp_path / 'copied')
+    assert find_latest_checkpoint('copied') == tmp_path / 'copied/epoch_1.pth'
     shutil.move(work_dir, tmp_path / 'moved')
     assert find_latest_checkpoint('moved') == tmp_path / 'moved/epoch_1.pth'
 

@@ -23,6 +23,12 @@ NUM_IMAGES = 12
 CHANNELS = {'gray': 1, 'four channels': 4, 'zip': 3, 'no files': 1, 'several labels': 3}
 
 
+@pytest.fixture
+def pictures(tmp_path_factory):
+    """A folder outside of the data."""
+    return tmp_path_factory.mktemp('pictures')
+
+
 def images(channels):
     """Stripes, a different number of them in each image, of colors that differ by channel."""
     waves = np.sin(np.arange(28)[:, None] * np.arange(1, NUM_IMAGES + 1)[:, None, None, None] / 6 + np.arange(channels))
@@ -103,39 +109,50 @@ def saved(monkeypatch):
 
 
 @pytest.mark.parametrize('kind', CHANNELS)
-def test_kinds_of_data(kind, saved, tmp_path, capsys):
+def test_kinds_of_data(kind, saved, tmp_path, pictures, capsys):
     cfg, _ = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)
     labels = predict(cfg, tmp_path)
     assert len(set(map(tuple, labels))) > 1
     labels[7] = [(labels[7][0] + 1) % 10 if labels[7] else 0, *labels[7][1:]]
     _, config = write_config(kind, labels, tmp_path)
     files = config, tmp_path / 'model.pth'
-    show_predictions(*files, tmp_path / 'predictions.png', 5)
+    show_predictions(*files, pictures / 'predictions.png', 5)
     assert f'5 of 12 test images, {11 / 12:.2%} right' in capsys.readouterr().out
     names = {'zip': ['val.zip/n/3.png'], 'no files': []}.get(kind, ['3.png'])
     for image in ('3', *(tmp_path / name for name in names)):
-        show_attention(*files, image, tmp_path / 'attention.png')
+        show_attention(*files, image, pictures / 'attention.png')
         assert 'looks in 32x32 pixels' in capsys.readouterr().out
     assert saved == ['predictions.png', *['attention.png'] * (1 + len(names))]
 
 
-def test_wrong_images(tmp_path):
+def test_wrong_images(tmp_path, pictures):
     for kind in ('no files', 'gray'):
         files = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)[1], tmp_path / 'unread.pth'
         with pytest.raises(ValueError, match='image 12 is neither a file nor a sample of the test set, 0 to 11'):
-            show_attention(*files, '12', tmp_path / 'attention.png')
+            show_attention(*files, '12', pictures / 'attention.png')
         error, message = {
             'gray': (FileNotFoundError, 'missing.png'),
             'no files': (ValueError, "image 'missing.png' must be the index of a sample: the test pipeline loads no"),
         }[kind]
         with pytest.raises(error, match=re.escape(message)):
-            show_attention(*files, 'missing.png', tmp_path / 'attention.png')
+            show_attention(*files, 'missing.png', pictures / 'attention.png')
 
 
-def test_data_without_labels(tmp_path):
+def test_data_without_labels(tmp_path, pictures):
     cfg, config = write_config('gray', [[0]] * NUM_IMAGES, tmp_path)
     predict(cfg, tmp_path)
     file = tmp_path / 'list.json'
     file.write_text(json.dumps(dict(metainfo={}, data_list=[dict(img_path='0.png')])))
     with pytest.raises(ValueError, match=r'config.py: the test set has no labels'):
-        show_predictions(config, tmp_path / 'model.pth', tmp_path / 'predictions.png', 5)
+        show_predictions(config, tmp_path / 'model.pth', pictures / 'predictions.png', 5)
+
+
+def test_pictures_among_the_data(tmp_path):
+    files = write_config('gray', [[0]] * NUM_IMAGES, tmp_path)[1], tmp_path / 'unread.pth'
+    before = (tmp_path / '3.png').read_bytes()
+    for target in (tmp_path / '3.png', tmp_path / 'new.png'):
+        with pytest.raises(ValueError, match='would be taken for data'):
+            show_attention(*files, tmp_path / '3.png', target)
+        with pytest.raises(ValueError, match='would be taken for data'):
+            show_predictions(*files, target, 5)
+    assert (tmp_path / '3.png').read_bytes() == before and not (tmp_path / 'new.png').exists()

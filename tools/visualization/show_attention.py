@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
+from vil_mm.engine.pictures import check_target
 from vil_mm.models.attentions.base_attention import BaseAttention
 
 
@@ -166,11 +167,14 @@ def show_attention(
 
     Raises:
         ValueError: If there is no such sample, ``point`` is outside of the
-            image, a stage has no such block, or the attentions have no weights.
+            image, a stage has no such block, the attentions have no weights, or
+            the picture would lie among the data.
+        FileExistsError: If the picture would replace another file.
     """
     use_safe_checkpoint_loading()
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
+    check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
     data = load_input(cfg, str(image))
     shown, records = record_inputs(load_model(cfg, checkpoint), data, block)
     height, width = shown.shape[2:]
@@ -227,7 +231,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         show_attention(**vars(args))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

@@ -16,8 +16,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from rich.progress import track
 
+from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
-from vil_mm.engine.pictures import LoadedImages
+from vil_mm.engine.pictures import LoadedImages, check_target
 
 COLUMNS = 10
 
@@ -37,13 +38,16 @@ def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: i
         num_images (int): How many images to draw.
 
     Raises:
-        ValueError: If the test set has no labels.
+        ValueError: If the test set has no labels, or the picture would lie
+            among the data.
+        FileExistsError: If the picture would replace another file.
     """
     from mmpretrain.apis import get_model
 
     use_safe_checkpoint_loading()
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
+    check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
     model = get_model(cfg, pretrained=str(checkpoint), device=get_device())
     loader = Runner.build_dataloader(cfg.test_dataloader)
     classes = loader.dataset.metainfo.get('classes')
@@ -87,7 +91,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         show_predictions(args.config, args.checkpoint, args.target, args.num_images)
-    except ValueError as error:
+    except (ValueError, FileExistsError) as error:
         raise SystemExit(f'error: {error}') from error
 
 

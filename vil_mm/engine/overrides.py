@@ -139,6 +139,8 @@ def _check_path(cfg: Config, key: str, value: Any) -> None:
     """Check that a key is a valid path in the config, and that nothing would silently drop or misread its value."""
     node: Any = cfg
     names = key.split('.')
+    if names[:2] == ['model', 'data_preprocessor'] and 'data_preprocessor' in set(cfg) - set(cfg.get('model') or {}):
+        raise ValueError(f'--cfg-options {key} would replace all of data_preprocessor: set {".".join(names[1:])}')
     for i, name in enumerate(names):
         path = '.'.join(names[:i])
         if name == '_delete_':

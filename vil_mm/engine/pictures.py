@@ -2,7 +2,8 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -99,3 +100,26 @@ def name_pictures(paths: Sequence[str | None]) -> list[str]:
             name = f'{name}-{index}'
         names[f'{name}.png'] = None
     return list(names)
+
+
+def check_target(target: str | Path, folders: Iterable[str | None]) -> None:
+    """Check that a picture by matplotlib can be written without harm to data.
+
+    Args:
+        target (str | Path): The file to write.
+        folders (Iterable[str | None]): The folders of the data.
+
+    Raises:
+        ValueError: If the file would lie in one of the folders.
+        FileExistsError: If it would replace anything but a picture by
+            matplotlib in PNG.
+    """
+    real = Path(os.path.realpath(target))
+    for folder in filter(None, folders):
+        if real.is_relative_to(os.path.realpath(folder)):
+            raise ValueError(f'{target} would be taken for data, which lie in {folder}: name a file outside of it')
+    # matplotlib writes its name into the header
+    if real.exists() and not (real.is_file() and b'Matplotlib' in real.read_bytes()[:1000]):
+        raise FileExistsError(
+            f'{target} exists and is not a picture of an earlier run: remove it, or name another file'
+        )

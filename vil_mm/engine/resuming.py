@@ -71,6 +71,8 @@ def find_latest_checkpoint(work_dir: str | Path) -> Path | None:
             f'{work_dir / "last_checkpoint"} names {named}, which is not there: name a checkpoint with --resume '
             'CHECKPOINT, or delete last_checkpoint to start from the beginning'
         )
+    if named and last is None:
+        print_log(f'{named}, which last_checkpoint names, is not there', 'current', logging.WARNING)
     last_is_whole = last is not None and is_whole(last)
     for path in sorted(found, key=written, reverse=True):
         if path == last and last_is_whole:
@@ -92,7 +94,8 @@ def read_last_checkpoint(work_dir: Path) -> tuple[Path | None, Path | None]:
 
     Returns:
         tuple[Path | None, Path | None]: The path as written, and where the
-        checkpoint is: there, or in ``work_dir`` if that folder was moved.
+        checkpoint is: in ``work_dir``, which may have been moved or copied, or
+        else there.
     """
     file = work_dir / 'last_checkpoint'
     # a crash may leave the file empty or full of zeros
@@ -100,7 +103,7 @@ def read_last_checkpoint(work_dir: Path) -> tuple[Path | None, Path | None]:
     if not text:
         return None, None
     named = Path(text)
-    for path in (named, work_dir / named.name):
+    for path in (work_dir / named.name, named):
         if path.exists():
             return named, path.parent.resolve() / path.name
     return named, None

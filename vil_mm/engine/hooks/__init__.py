@@ -1,3 +1,4 @@
+from .check_classes import CheckClassesHook
 from .check_finite_loss import CheckFiniteLossHook
 from .draw_predictions import DrawPredictionsHook
 from .follow_schedule import FollowScheduleHook
@@ -6,6 +7,7 @@ from .performer_redraw import PerformerRedrawHook
 from .random_shift_switch import RandomShiftSwitchHook
 
 __all__ = [
+    'CheckClassesHook',
     'CheckFiniteLossHook',
     'DrawPredictionsHook',
     'FollowScheduleHook',

@@ -43,9 +43,12 @@ class DrawPredictionsHook(Hook):
         Raises:
             ValueError: If pictures would be written into a folder of the data.
             FileExistsError: If pictures would replace other files.
+            NotADirectoryError: If ``out_dir`` is a file.
         """
         if runner.world_size > 1:
             runner.logger.warning(f'{self.out_dir} will only get pictures of the images that the first process tests')
+        if self.out_dir.exists() and not self.out_dir.is_dir():
+            raise NotADirectoryError(f'out_dir={str(self.out_dir)!r} is a file: name a folder')
         loader = runner.test_dataloader
         self.images = LoadedImages(loader.dataset, runner.model)
         self.order = chain.from_iterable(loader.batch_sampler)

@@ -1,0 +1,33 @@
+"""Compare the classes of a test set with those that a checkpoint was trained with."""
+
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+
+from ...registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckClassesHook(Hook):
+    """Stop a test if a class has another label in the test set than in training.
+
+    Folders of classes, for example, get their labels in alphabetical order, so
+    a folder of another name moves those of the others. Names that only one of
+    the two has are not compared, because a class may have several names.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the classes.
+
+        Raises:
+            ValueError: If they differ. The message names the first one.
+        """
+        if not isinstance(runner._test_loop, BaseLoop):  # a training, which may start from weights for other classes
+            return
+        trained = list(((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ())
+        tested = list(runner.test_dataloader.dataset.metainfo.get('classes') or ())
+        for label, name in enumerate(tested):
+            if name in trained and trained.index(name) != label:
+                raise ValueError(
+                    f'test_dataloader: the class {name!r} has label {label}, but {trained.index(name)} in the training '
+                    f'of {runner._load_from}: name the same classes, in the same order'
+                )
