@@ -94,7 +94,8 @@ def run_script(words, log, env):
     os.environ.update(env)
     sys.argv = words
     sys.path.insert(0, str(Path(words[0]).resolve().parent))
-    runpy.run_path(words[0], run_name='__main__')
+    # held until the process ends, because a process group of PyTorch that is deleted may wait forever for its threads
+    run_script.results = runpy.run_path(words[0], run_name='__main__')
 
 
 def run_tool(*command, check=True, env=None):

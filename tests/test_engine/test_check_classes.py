@@ -24,7 +24,7 @@ def load(trained, tested, testing=True):
 
 
 def test_moved_classes():
-    with pytest.raises(ValueError, match=r"test_dataloader: the class '7' has label 1, but 0 in the training of a\.pth"):
+    with pytest.raises(ValueError, match=r"the class '7' has label 1, but 0 in the training of a\.pth"):
         load(['7', '8', 'seven'], ['6', '7', '8'])
 
 
