@@ -82,7 +82,8 @@ def test_missing_and_extra_class_folders(root):
     shutil.rmtree(root / 'val/dog')
     check_fails(
         make_config(root),
-        r'val_dataloader: the class folders differ from those of train_dataloader: 1 are missing, such as dog; '
+        rf'val_dataloader: the class folders of {root}/val differ from those of {root}/train, of train_dataloader: '
+        r'1 are missing, such as dog; '
         r'.*add an empty folder for each class without images',
     )
     check_fails(
@@ -97,7 +98,11 @@ def test_missing_and_extra_class_folders(root):
     cfg.train_dataloader.dataset = dict(
         type='ConcatDataset', datasets=[cfg.train_dataloader.dataset, cfg.val_dataloader.dataset]
     )
-    check_fails(cfg, r'train_dataloader: the class folders differ from those of train_dataloader', loaders=LOADERS[:1])
+    check_fails(
+        cfg,
+        rf'train_dataloader: the class folders of {root}/val differ from those of {root}/train, ',
+        loaders=LOADERS[:1],
+    )
 
 
 @pytest.mark.parametrize('name', ['.ipynb_checkpoints', '__MACOSX', '.git', '@eaDir'])
@@ -216,7 +221,7 @@ def test_lists_of_other_labels(root, messages):
     train = [f'{name}/0.png {label}' for label, name in enumerate(CLASSES)]
     val = [f'{name}/0.png {label}' for label, name in enumerate(['owl', 'cat', 'dog'])]
     lists = dict(train=write_list(root, 'train', train), val=write_list(root, 'val', val))
-    moved = r'val_dataloader: 3 class folders have another label than in train_dataloader; such as owl \(0, not 2\)'
+    moved = r'val_dataloader: 3 class folders of .* have another label than those of .*; such as owl \(0, not 2\)'
     check_fails(make_config(root, **lists), moved)
     check_fails(make_config(root, val=lists['val']), moved)
     check_fails(make_config(root, **lists, classes=CLASSES), r'val_dataloader: 3 classes have another place in classes')
@@ -226,6 +231,41 @@ def test_lists_of_other_labels(root, messages):
     write_list(root, 'train', train[:2])
     check_data(make_config(root, **mixed, classes=CLASSES), LOADERS)
     assert messages == [f'train_dataloader: 1 classes have no image in {root}/train.txt; such as owl']
+
+
+def test_lists_that_contradict_themselves(root, messages):
+    lines = [f'{name}/{number}.png {label}' for label, name in enumerate(CLASSES) for number in range(2)]
+    check_data(make_config(root, train=write_list(root, 'train', [*lines, lines[1], lines[1]])), LOADERS)
+    again = f'train_dataloader: 2 images are listed in {root}/train.txt again, and count more than once; '
+    assert messages == [again + 'such as line 7: cat/1.png; line 8: cat/1.png']
+    twice = rf'train_dataloader: {root}/train.txt, line 7: cat/1.png has class 2, but 0 in an earlier line'
+    check_fails(make_config(root, train=write_list(root, 'train', [*lines, 'cat/1.png 2'])), twice)
+
+
+def test_images_of_another_label_than_their_folder(messages):
+    samples = [(f'{name}/{i}.png', label) for label, name in enumerate(CLASSES) for i in range(3)]
+    odd = [('cat/3.png', 1)]
+    mixed = [(name.split('/')[1], label) for name, label in samples]  # folders of another meaning
+    days = [('a/0.png', 0), ('a/1.png', 0), ('b/0.png', 0), *odd]
+    for right in (samples, mixed, days):
+        class_folders.warn_of_odd(right, 'list.txt', 'train_dataloader')
+    assert not messages
+    class_folders.warn_of_odd(samples + odd, 'list.txt', 'train_dataloader')
+    assert '1 images have another label in list.txt than the other' in messages[0] and 'cat/3.png (1, ' in messages[0]
+
+
+def test_images_of_different_sizes(root):
+    Image.new('RGB', (4, 6)).save(root / 'val/dog/1.png')
+    steps = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    cfg = make_config(root, pipeline=steps)
+    check_data(cfg, LOADERS)  # padded
+    cfg.val_dataloader.update(batch_size=2, collate_fn=dict(type='default_collate'))
+    sizes = rf'val_dataloader: {root}/val/cat/0.png is 4x4, {root}/val/dog/1.png 4x6, and no step .*: add a Resize'
+    check_fails(cfg, sizes)
+    for change in (dict(batch_size=1), dict(dataset=dict(pipeline=[*steps, dict(type='ResizeEdge', scale=4)]))):
+        right = cfg.copy()
+        right.merge_from_dict(dict(val_dataloader=change))
+        check_data(right, LOADERS)
 
 
 def test_images_of_both_loaders(root, messages):
@@ -250,7 +290,7 @@ def test_zip_files(root):
     for loader, split in zip(LOADERS, ('train', 'val')):
         cfg[loader].dataset = dict(type='vil_mm.ZipDataset', data_root=str(root), split=split, num_classes=3)
     check_data(cfg, LOADERS[:1])
-    check_fails(cfg, r'val_dataloader: 2 class folders have another label .*owl \(0, not 2\)')
+    check_fails(cfg, r'val_dataloader: 2 class folders of .*val.zip have another label .*owl \(0, not 2\)')
 
 
 def test_names_of_classes(root):

@@ -121,3 +121,14 @@ def test_folder_of_images_under_another_key(scenes, config):
     cfg.train_dataloader.dataset.data_prefix.img_path = 'train'
     with pytest.raises(ValueError, match=r"train_dataloader: data_prefix=\{'img_path': 'train'\} must .*'img'"):
         check_data(cfg, LOADERS)
+
+
+def test_images_of_both_loaders(scenes, messages, config):
+    cfg = config('retinanet')
+    cfg.val_dataloader.dataset.data_prefix.img = cfg.train_dataloader.dataset.data_prefix.img
+    check_data(cfg, LOADERS)
+    assert 'val_dataloader: 2 images are those of another data loader too' in messages.pop()
+    cfg.val_dataloader.dataset.indices = 2
+    cfg.val_evaluator = []
+    check_data(cfg, LOADERS)
+    assert not messages

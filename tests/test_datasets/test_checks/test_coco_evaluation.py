@@ -57,6 +57,25 @@ def test_nothing_to_evaluate(other, config):
     check_data(cfg, LOADERS)
 
 
+def test_crowds_alone(other, config):
+    with edited(other) as content:
+        for one in content['annotations']:
+            one['iscrowd'] = 1
+    refuse(config('retinanet'), other, '{} has no objects of the classes but crowds, so that every result would be -1')
+
+
+def test_annotation_of_id_0(other, config):
+    with edited(other) as content:
+        content['annotations'][1]['id'] = 0
+    refuse(config('retinanet'), other, '1 annotations of {} have id 0, .* annotation 0 of .*: number the .* from 1')
+
+
+def test_masks_that_no_part_makes(scenes, config):
+    cfg = config('retinanet')
+    cfg.val_evaluator.metric = ['bbox', 'segm']
+    refuse(cfg, scenes / 'annotations/val.json', r"metric=\['bbox', 'segm'\] needs masks, .*: set metric='bbox'")
+
+
 @pytest.mark.parametrize(
     'change, message',
     [

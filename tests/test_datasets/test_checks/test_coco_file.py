@@ -91,6 +91,29 @@ def test_objects_of_another_form(tmp_path, change):
         read_annotations(path, 'val_dataloader')
 
 
+@pytest.mark.parametrize(
+    'kind, key, message',
+    [
+        ('annotations', 'area', "annotation 1 has no 'area'"),
+        ('annotations', 'id', r"annotations\[1\] has no 'id'"),
+        ('images', 'width', "image 7 has no 'width'"),
+        ('categories', 'name', "category 1 has no 'name'"),
+    ],
+)
+def test_missing_keys(tmp_path, kind, key, message):
+    content = content_of()
+    content['annotations'][0]['ignore'] = 1
+    del content[kind][1][key]
+    if key == 'area':
+        del content['annotations'][0]['area']  # which need not be there
+    path = write(tmp_path / 'a.json', **content)
+    with pytest.raises(ValueError, match=rf"val_dataloader: {path} is not in COCO's format: {message}"):
+        read_annotations(path, 'val_dataloader')
+    path.write_text('{}')
+    with pytest.raises(ValueError, match="it has no 'images'"):
+        read_annotations(path, 'val_dataloader')
+
+
 def test_files_that_are_not_plain_json(tmp_path):
     text = json.dumps(content_of()).encode()
     path = tmp_path / 'a.json'

@@ -41,3 +41,9 @@ def test_where_names_are_declared(tmp_path):
 def test_names_that_are_not_read(metainfo, message):
     with pytest.raises(ValueError, match=rf'train_dataloader: .*{message}'):
         class_names(of(metainfo=metainfo))
+
+
+def test_missing_files_of_names():
+    for name in ('/tmp/none/names', 'none.txt'):
+        with pytest.raises(FileNotFoundError, match=f"train_dataloader: there is no file of names classes='{name}'"):
+            class_names(of(classes=name))

@@ -79,6 +79,17 @@ def test_values_that_count_from_one(maps, scenes, config, messages):
     assert 'label 11, that of the last class, while 0 occurs' in messages[-1]
 
 
+def test_first_class_that_is_nowhere(maps, config, messages):
+    change(maps, lambda labels: np.maximum(labels, 1))
+    check_data(config('upernet'), LOADERS)
+    first = 'label is in none of the 5 label maps read: if they count from 1, set reduce_zero_label=True'
+    assert messages == [f'train_dataloader: 1 {first}; such as label 0 background']
+    maps[4].unlink()  # too few to tell
+    maps[4].parents[2].joinpath('train/0004.png').unlink()
+    check_data(config('upernet'), LOADERS)
+    assert len(messages) == 1
+
+
 def test_foreground_as_255(maps, config):
     change(maps, lambda labels: (labels > 0).astype(np.uint8) * 255)
     cfg = make_config(config, metainfo=dict(classes=['background', 'digit']))

@@ -106,6 +106,14 @@ def test_classifiers(key):
         check(cfg, **{key: 100})
 
 
+def test_accuracies_among_more_classes():
+    cfg = Config.fromfile(ROOT / 'configs/vil/vil-tiny_8xb32_cifar10-224px.py')
+    for topk in (1, 10, (1, 10)):
+        check(cfg, val_evaluator=dict(topk=topk))
+    with pytest.raises(ValueError, match=r'val_evaluator: topk=\(1, 11\) must be at most 10, the number of classes'):
+        check(cfg, val_evaluator=dict(topk=(1, 11)))
+
+
 def test_detectors_with_weights_of_classes(config):
     """The background may have one too."""
     cfg = config('mask-rcnn')

@@ -1,6 +1,7 @@
 """Images of classes, in one folder per class, in lists, or in zip files."""
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from . import declared_classes
 from .class_lists import difference
 from .configured import Configured
 from .image_files import SUFFIXES, check_image_files, spread, walk_files, warn_of_shared
+from .image_sizes import check_equal_sizes
 from .messages import note, some, stop, warn
 
 #: How many of a dataset's images are read: all of ImageNet's for validation.
@@ -27,6 +29,7 @@ class Contents(NamedTuple):
 
     Args:
         where (str): Name of its data loader.
+        root (str): Folder of its images.
         images (list[str]): Its images.
         labels (dict[str, int]): The labels of folders, if each class has a
             folder of its own.
@@ -34,6 +37,7 @@ class Contents(NamedTuple):
     """
 
     where: str
+    root: str
     images: list[str]
     labels: dict[str, int]
     by_folder: bool
@@ -55,7 +59,7 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
     Raises:
         FileNotFoundError: If there are no images, or some are missing.
         ValueError: If images are damaged, a list of images is not as it must
-            be, or classes differ.
+            be, classes differ, or images of different sizes are not resized.
     """
     names: list[str] | None = None
     loader = ''
@@ -70,7 +74,7 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
             )
         if own and not names:
             names, loader = own, dataset.where
-        contents = read_contents(dataset, listing, own)
+        contents = read_contents(dataset, listing, own, cfg)
         if contents.labels:
             first = first or contents
             compare(contents, first)
@@ -113,19 +117,20 @@ def is_zip(dataset: Configured) -> bool:
     return dataset.derives_from('vil_mm.ZipDataset')
 
 
-def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str] | None) -> Contents:
+def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str] | None, cfg: Config) -> Contents:
     """Read what a dataset holds, and check it; errors as of :func:`check_class_folders`.
 
     Args:
         dataset (Configured): The dataset.
         listing (BaseDataset): The same, built.
         names (Sequence[str], optional): The classes, if the config names them.
+        cfg (Config): The whole config.
     """
     where = dataset.where
     if is_zip(dataset):  # it checks itself
         infos = listing.load_data_list()
         samples = [(info['img_path'].partition('.zip/')[2], info['gt_label']) for info in infos]
-        return Contents(where, [info['img_path'] for info in infos], find_labels(samples), False)
+        return Contents(where, str(listing.archive), [info['img_path'] for info in infos], find_labels(samples), False)
     root, labels = listing.img_prefix, {}
     by_folder = listing.with_label and not listing.ann_file
     if by_folder:
@@ -154,8 +159,9 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
         kind = f'images, a sample of {len(images)},'
         note(where, f'checked {len(chosen)} of the {len(images)} image files')
     listed = f', which {listing.ann_file} lists' if listing.ann_file else ''
-    check_image_files(map(Path, chosen), where, kind, listed)
-    return Contents(where, images, labels, by_folder)
+    files = list(map(Path, chosen))
+    check_equal_sizes(files, check_image_files(files, where, kind, listed), dataset, cfg)
+    return Contents(where, root, images, labels, by_folder)
 
 
 def list_folders(listing: BaseDataset, where: str) -> list[str]:
@@ -240,12 +246,13 @@ def read_list(listing: BaseDataset, where: str, names: Sequence[str] | None) -> 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is not as it must be, or a label of no class.
+        ValueError: If a line is not as it must be, a label of no class, or an
+            image has two labels.
     """
     path = Path(listing.ann_file)
     if not path.is_file():
         raise FileNotFoundError(f'{where}: there is no list of images {path}')
-    samples = []
+    samples, known, twice = [], {}, []
     for number, line in enumerate(list_from_file(path), start=1):
         name, _, label = line.strip().rpartition(' ') if listing.with_label else (line, '', '0')
         try:
@@ -258,11 +265,43 @@ def read_list(listing: BaseDataset, where: str, names: Sequence[str] | None) -> 
         if index < 0 or (names and index >= len(names)):
             last = f' to {len(names) - 1}, for {len(names)} classes' if names else ' or more'
             raise ValueError(f'{where}: {path}, line {number}: {line!r} has class {index}, must be 0{last}')
+        if name in known:
+            twice.append(f'line {number}: {name}')
+        if known.setdefault(name, index) != index:
+            raise ValueError(
+                f'{where}: {path}, line {number}: {name} has class {index}, but {known[name]} in an earlier line: '
+                'keep the right one'
+            )
         samples.append((name, index))
+    warn(where, twice, f'images are listed in {path} again, and count more than once')
+    warn_of_odd(samples, path, where)
     if names and listing.with_label and where.startswith('train'):
         used = {label for _, label in samples}
         warn(where, [name for label, name in enumerate(names) if label not in used], f'classes have no image in {path}')
     return samples
+
+
+def warn_of_odd(samples: Sequence[tuple[str, int]], path: Path, where: str) -> None:
+    """Warn of images whose label is not that of most in their folder, if each label is that of most in one folder.
+
+    Args:
+        samples (Sequence[tuple[str, int]]): Images and their labels.
+        path (Path): The list of them.
+        where (str): Name of the data loader, for messages.
+    """
+    counts: defaultdict[str, Counter] = defaultdict(Counter)
+    for name, label in samples:
+        counts[os.path.dirname(name)][label] += 1
+    usual = {folder: count.most_common(1)[0][0] for folder, count in counts.items()}
+    odd = [
+        f'{name} ({label}, not {usual[os.path.dirname(name)]})'
+        for name, label in samples
+        if label != usual[os.path.dirname(name)]
+    ]
+    labels = {label for _, label in samples}
+    mostly = all(2 * max(count.values()) > count.total() for count in counts.values())
+    if mostly and len(usual) == len(labels) == len(set(usual.values())) and 5 * len(odd) <= len(samples):
+        warn(where, odd, f'images have another label in {path} than the other images of their folder')
 
 
 def find_labels(samples: Sequence[tuple[str, int]]) -> dict[str, int]:
@@ -288,13 +327,14 @@ def compare(contents: Contents, first: Contents) -> None:
     folders, expected = list(contents.labels), list(first.labels)
     if contents.by_folder and first.by_folder and folders != expected:
         raise ValueError(
-            f'{contents.where}: the class folders differ from those of {first.where}: {difference(folders, expected)}; '
-            'as labels count the sorted folders, they would mean other classes: add an empty folder for each class '
-            'without images, or correct the names'
+            f'{contents.where}: the class folders of {contents.root} differ from those of {first.root}, '
+            f'of {first.where}: {difference(folders, expected)}; as labels count the sorted folders, they would mean '
+            'other classes: add an empty folder for each class without images, or correct the names'
         )
     moved = [
         f'{folder} ({label}, not {first.labels[folder]})'
         for folder, label in contents.labels.items()
         if first.labels.get(folder, label) != label
     ]
-    stop(contents.where, moved, f'class folders have another label than in {first.where}', 'correct the lists')
+    what = f'class folders of {contents.root} have another label than those of {first.root}, of {first.where}'
+    stop(contents.where, moved, what, 'correct the lists')

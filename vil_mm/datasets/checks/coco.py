@@ -11,12 +11,12 @@ from mmengine.config import Config
 from ...registry import nested_dicts
 from .class_lists import difference
 from .coco_classes import check_classes
-from .coco_evaluation import check_evaluated_images, check_evaluated_objects
+from .coco_evaluation import check_evaluated_images, check_evaluated_objects, check_makes_masks
 from .coco_file import Annotations, read_annotations
 from .coco_objects import check_objects
 from .configured import Configured, as_list, find_metrics, is_remote
 from .declared_classes import class_names
-from .image_files import check_image_files
+from .image_files import check_image_files, warn_of_shared
 from .image_sizes import check_image_sizes
 
 
@@ -38,15 +38,20 @@ def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
             its data loader.
     """
     classes = check_same_classes([dataset for dataset in datasets if dataset.derives_from('mmdet.CocoDataset')])
+    loaders: dict[str, str] = {}  # of the images
     for loader in dict.fromkeys(dataset.where for dataset in datasets):
         own = [dataset for dataset in datasets if dataset.where == loader]
         metrics = find_metrics(cfg, [loader.replace('dataloader', 'evaluator')]) if 'train' not in loader else []
         with no_garbage_collection():
-            check_loader(own, metrics, classes, cfg)
+            check_loader(own, metrics, classes, cfg, loaders)
 
 
 def check_loader(
-    datasets: Sequence[Configured], metrics: Sequence[Configured], classes: Sequence[str] | None, cfg: Config
+    datasets: Sequence[Configured],
+    metrics: Sequence[Configured],
+    classes: Sequence[str] | None,
+    cfg: Config,
+    loaders: dict[str, str],
 ) -> None:
     """Check the datasets of a data loader and the metrics of its evaluator; errors as of :func:`check_coco`.
 
@@ -56,15 +61,19 @@ def check_loader(
         metrics (Sequence[Configured]): The metrics, also others than COCO's.
         classes (Sequence[str], optional): The names of the classes.
         cfg (Config): The whole config.
+        loaders (dict[str, str]): The data loaders of images so far, to which
+            those of this one are added.
     """
     read = {}
     for dataset in filter(reads_coco, datasets):
-        path, annotations = check_dataset(dataset, classes, cfg)
+        path, annotations, files = check_dataset(dataset, classes, cfg)
+        if 'indices' not in dataset.config:
+            warn_of_shared(dataset.where, dict.fromkeys(map(str, files)), loaders)
         if metrics:  # the objects of a large training set take gigabytes
             read[path.resolve()] = annotations
     for metric in metrics:
         if metric.derives_from('mmdet.CocoMetric') and not metric.derives_from('mmdet.LVISMetric'):
-            check_metric(metric, datasets, read, classes)
+            check_metric(metric, datasets, read, classes, cfg)
 
 
 def check_same_classes(datasets: Sequence[Configured]) -> list[str] | None:
@@ -95,7 +104,9 @@ def base_named(kind: type, name: str) -> Any:
     return next(base for base in kind.__mro__ if base.__name__ == name)
 
 
-def check_dataset(dataset: Configured, classes: Sequence[str] | None, cfg: Config) -> tuple[Path, Annotations]:
+def check_dataset(
+    dataset: Configured, classes: Sequence[str] | None, cfg: Config
+) -> tuple[Path, Annotations, list[Path]]:
     """Check the images and annotations of a dataset.
 
     Args:
@@ -104,7 +115,8 @@ def check_dataset(dataset: Configured, classes: Sequence[str] | None, cfg: Confi
         cfg (Config): The whole config.
 
     Returns:
-        tuple[Path, Annotations]: The annotation file, and what it holds.
+        tuple[Path, Annotations, list[Path]]: The annotation file, what it holds,
+        and the image files.
 
     Raises:
         FileNotFoundError: See :func:`check_coco`.
@@ -128,11 +140,15 @@ def check_dataset(dataset: Configured, classes: Sequence[str] | None, cfg: Confi
     check_image_sizes(files, headers, annotations.sizes, path, dataset, cfg)
     if not panoptic:
         check_objects(annotations, classes or annotations.categories, dataset, path)
-    return path, annotations
+    return path, annotations, files
 
 
 def check_metric(
-    metric: Configured, datasets: Sequence[Configured], read: dict[Path, Annotations], classes: Sequence[str] | None
+    metric: Configured,
+    datasets: Sequence[Configured],
+    read: dict[Path, Annotations],
+    classes: Sequence[str] | None,
+    cfg: Config,
 ) -> None:
     """Check the annotations that a metric compares the predictions with.
 
@@ -142,12 +158,16 @@ def check_metric(
         read (dict[Path, Annotations]): Their annotations, by the absolute paths
             of the files.
         classes (Sequence[str], optional): The names of the classes.
+        cfg (Config): The whole config.
 
     Raises:
         FileNotFoundError: If its annotation file is missing.
         ValueError: See :func:`check_coco`.
     """
     config, where = metric.config, metric.where
+    metrics = as_list(config.get('metric', 'bbox'))
+    if not config.get('format_only'):
+        check_makes_masks(metrics, cfg.get('model') or {}, where)
     if is_remote(config):
         return
     if not config.get('ann_file'):
@@ -168,7 +188,7 @@ def check_metric(
     if classes is not None:
         check_classes(categories, classes, path, where)
     if not config.get('format_only'):
-        check_evaluated_objects(annotations, classes or categories, as_list(config.get('metric', 'bbox')), path, where)
+        check_evaluated_objects(annotations, classes or categories, metrics, path, where)
     if all(map(reads_coco, datasets)):
         check_evaluated_images(annotations, list(read.values()), path, where, datasets)
 

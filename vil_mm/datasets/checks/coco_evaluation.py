@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...registry import nested_dicts
 from .coco_file import Annotations
 from .coco_masks import find_states
 from .configured import Configured, repeats
@@ -24,14 +25,18 @@ def check_evaluated_objects(
         where (str): Name of the evaluator, for messages.
 
     Raises:
-        ValueError: If they do not, or there are no objects.
+        ValueError: If they do not, there are no objects but crowds, or an object
+            has id 0.
     """
     evaluated = annotations.is_among(classes) & (annotations.image >= 0)
-    if not evaluated.any():
+    if not (evaluated & ~annotations.crowd).any():
         raise ValueError(
-            f'{where}: {path} has no objects of the classes, so that every result would be -1: set format_only=True '
-            'and outfile_prefix to only write predictions'
+            f'{where}: {path} has no objects of the classes{" but crowds" if evaluated.any() else ""}, so that every '
+            'result would be -1: set format_only=True and outfile_prefix to only write predictions'
         )
+    zero = np.array([one['id'] == 0 for one in annotations.objects]) & evaluated
+    what = f'annotations of {path} have id 0, which pycocotools takes as unmatched'
+    stop(where, annotations.describe(zero), what, 'number the annotations from 1')
     for key in ('bbox', 'area', 'iscrowd'):
         lacking = np.array([key not in one for one in annotations.objects]) & evaluated
         advice = 'add it, as the evaluation would fail after all inference; "iscrowd" is 0 or 1'
@@ -42,6 +47,25 @@ def check_evaluated_objects(
             advice = "correct it, as the evaluation would fail after all inference, or set metric='bbox'"
             what = f"annotations of {path}: their 'segmentation' is {state}"
             stop(where, annotations.describe(states == state), what, advice)
+
+
+def check_makes_masks(metrics: Sequence[str], model: dict, where: str) -> None:
+    """Check that something in a model makes masks if a metric needs them.
+
+    Args:
+        metrics (Sequence[str]): What is computed: ``'bbox'``, ``'segm'``, ...
+        model (dict): Config of the model.
+        where (str): Name of the evaluator, for messages.
+
+    Raises:
+        ValueError: If no key or type of the model names a mask.
+    """
+    words = [word for part in nested_dicts(model) for word in (*part, part.get('type'))]
+    if model and 'segm' in metrics and not any('mask' in str(word).lower() for word in words):
+        raise ValueError(
+            f"{where}: metric={list(metrics)!r} needs masks, but nothing in the model makes them: set metric='bbox', "
+            'or take a model with a mask_head'
+        )
 
 
 def check_evaluated_images(

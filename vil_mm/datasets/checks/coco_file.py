@@ -10,6 +10,14 @@ import numpy as np
 from .configured import repeats
 from .messages import stop
 
+#: What an annotation file must have, by its lists, except for the boxes and areas of ignored objects.
+KEYS = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'categories': ('id', 'name'),
+    'annotations': ('id', 'image_id', 'category_id', 'bbox', 'area'),
+}
+SINGULAR = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -91,7 +99,9 @@ def read_annotations(path: Path, where: str, with_objects: bool = True) -> Annot
     try:
         content = json.loads(path.read_text())
         annotations, repeated = parse(content if with_objects else {**content, 'annotations': []})
-    except (AttributeError, IndexError, KeyError, ValueError, TypeError) as error:
+    except KeyError as error:
+        raise ValueError(f"{where}: {path} is not in COCO's format: {find_lacking(content, error.args[0])}") from error
+    except (AttributeError, IndexError, ValueError, TypeError) as error:
         raise ValueError(f"{where}: {path} is not in COCO's format: {type(error).__name__}: {error}") from error
     if not annotations.images:
         raise ValueError(f'{where}: {path} lists no images')
@@ -131,6 +141,16 @@ def parse(content: Mapping) -> tuple[Annotations, dict[str, list]]:
         np.array([bool(one.get('iscrowd')) for one in objects], dtype=bool),
     )
     return annotations, repeated
+
+
+def find_lacking(content: Mapping, key: object) -> str:
+    """Name the first part of an annotation file that lacks a key."""
+    for kind, keys in KEYS.items():
+        for position, one in enumerate(content.get(kind, ())):
+            if key in keys and key not in one and not (key in ('bbox', 'area') and one.get('ignore')):
+                name = f'{SINGULAR[kind]} {one["id"]}' if 'id' in one else f'{kind}[{position}]'
+                return f'{name} has no {key!r}'
+    return f'it has no {key!r}'
 
 
 def numbers(rows: list, width: int) -> np.ndarray:

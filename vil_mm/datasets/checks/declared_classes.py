@@ -18,6 +18,7 @@ def class_names(dataset: Configured) -> list[str] | None:
         list[str] | None: The names; None if none are declared.
 
     Raises:
+        FileNotFoundError: If ``classes`` is the path of a file that does not exist.
         ValueError: If ``metainfo`` names them under another key, or they are
             neither a list of names nor a file of them.
     """
@@ -31,6 +32,8 @@ def class_names(dataset: Configured) -> list[str] | None:
         return None
     if isinstance(classes, str):
         if not Path(classes).is_file():
+            if Path(classes).suffix or '/' in classes:
+                raise FileNotFoundError(f'{where}: there is no file of names classes={classes!r}')
             raise ValueError(
                 f'{where}: classes={classes!r} must be a list of names, or a file with one name per line: '
                 f'a single class is classes=[{classes!r}]'

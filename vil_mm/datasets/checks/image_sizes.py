@@ -1,4 +1,4 @@
-"""Sizes of images as they are loaded, against those in an annotation file."""
+"""Sizes of images as they are loaded, against those in an annotation file and one another."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from .configured import Configured, class_of
+from ...registry import nested_dicts
+from .configured import Configured, as_list, class_of
 from .image_files import Header
 from .messages import stop, warn
 
@@ -61,3 +62,40 @@ def turns_upright(dataset: Configured, cfg: Config) -> bool | None:
             color, backend = step.get('color_type', 'color'), step.get('imdecode_backend', 'cv2')
             return color in ('color', 'grayscale') and backend in ('cv2', 'pillow')
     return None
+
+
+def check_equal_sizes(files: Sequence[Path], headers: Sequence[Header], dataset: Configured, cfg: Config) -> None:
+    """Check that images have the same size if they are stacked as they are, by the libraries' own steps.
+
+    Args:
+        files (Sequence[Path]): The images.
+        headers (Sequence[Header]): What is known of them.
+        dataset (Configured): The dataset.
+        cfg (Config): The whole config.
+
+    Raises:
+        ValueError: If they have not.
+    """
+    stacks = any(
+        loader.get('batch_size') != 1 and 'default_collate' in str(loader.get('collate_fn'))
+        for loader in as_list(cfg[dataset.where])
+    )
+    turns = turns_upright(dataset, cfg)
+    if not stacks or turns is None:
+        return
+    pipeline = dataset.config.get('pipeline') or []
+    kinds = [class_of(step, TRANSFORMS, cfg, dataset.where) for step in pipeline]
+    own = all(kind.__module__.startswith(('mmcv.', 'mmpretrain.')) for kind in kinds)
+    types = [str(step.get('type')) for step in nested_dicts(pipeline)]
+    if not own or any(word in name for name in types for word in ('Resize', 'Crop', 'Pad', 'Albu')):
+        return
+    sizes = {}
+    for file, header in zip(files, headers):
+        if size := header.upright_size if turns else header.size:
+            sizes.setdefault(size, file)
+    if len(sizes) > 1:
+        (size, file), (other_size, other), *_ = sizes.items()
+        raise ValueError(
+            '{}: {} is {}x{}, {} {}x{}, and no step of the pipeline makes their sizes equal, which a batch needs: '
+            'add a Resize'.format(dataset.where, file, *size, other, *other_size)
+        )

@@ -140,9 +140,10 @@ def check_pixels(
                 'set it in the dataset only'
             )
         head = (as_list((cfg.get('model') or {}).get('decode_head')) or [{}])[-1]
-        number, ignored = len(class_names(dataset) or ()) or head.get('num_classes'), ignored_label(head)
+        names, ignored = class_names(dataset) or [], ignored_label(head)
+        number = len(names) or head.get('num_classes')
         check_ignored(dataset, ignored, cfg)
-        labels = Labels(number, ignored, reduced, listing.label_map)
+        labels = Labels(number, ignored, reduced, listing.label_map, *names[:1])
         maps = [(path, header) for _, _, path, header in pairs]
         check_label_values(where, maps, labels, step.get('imdecode_backend', 'pillow'))
 

@@ -13,6 +13,8 @@ from .messages import note, stop, warn
 
 #: How many of a dataset's label maps are read.
 SAMPLE = 200
+#: How few of them need not have every common class.
+FEW = 5
 
 
 class Labels(NamedTuple):
@@ -24,12 +26,14 @@ class Labels(NamedTuple):
         reduced (bool): Whether ``reduce_zero_label`` is set.
         mapping (dict[int, int], optional): Maps old labels to new ones, if only
             some of the dataset's classes are used.
+        first (str): Name of the class with label 0. Defaults to ``''``.
     """
 
     number: int | None
     ignored: int
     reduced: bool
     mapping: dict[int, int] | None
+    first: str = ''
 
     def label(self, value: int) -> int:
         """Return the label that a value is turned into."""
@@ -116,6 +120,9 @@ def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]],
     warn(where, ignored, f'{of} hold only values that are ignored')
     if every == {0, 255} and labels.number != 1:
         stop(where, paths, f'{of} hold only 0 and 255, and 255 is ignored', 'if it is the foreground, store it as 1')
+    if len(paths) >= FEW and not labels.reduced and 0 not in {labels.ignored, *set().union(*used)}:
+        what = f'label is in none of the {len(paths)} label maps read: if they count from 1, set reduce_zero_label=True'
+        warn(where, [f'label 0 {labels.first}'.strip()], what)
     if len(set().union(*used)) == 1 and labels.number != 1:
         warn(where, paths, f'{of} hold only one and the same class')
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from . import class_folders
-from .configured import Configured, as_list, class_of
+from .configured import Configured, as_list, class_of, find_metrics
 from .declared_classes import class_names
 from .messages import some
 
@@ -43,7 +43,7 @@ def check_num_classes(datasets: Sequence[Configured], cfg: Config) -> None:
         cfg (Config): The config.
 
     Raises:
-        ValueError: If one has more or fewer.
+        ValueError: If one has more or fewer, or an accuracy is among more.
     """
     model = cfg.get('model') or {}
     if 'language_model' in model:  # its classes are words
@@ -58,6 +58,29 @@ def check_num_classes(datasets: Sequence[Configured], cfg: Config) -> None:
             raise ValueError(
                 f'{dataset.where}: the dataset has {len(names)} classes, {some(names)}, but the model has '
                 f'{", ".join(f"{one.name}={one.number}" for one in wrong)}: set {len(names)}, or correct the classes'
+            )
+        check_topk(dataset, len(names) if names else None, cfg)
+
+
+def check_topk(dataset: Configured, number: int | None, cfg: Config) -> None:
+    """Check that the accuracies of a dataset's evaluator are among no more classes than there are.
+
+    Args:
+        dataset (Configured): The dataset.
+        number (int, optional): Number of its classes. Defaults to that of the
+            model's head.
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If they are.
+    """
+    head = (cfg.get('model') or {}).get('head') or {}
+    number = number or head.get('num_classes')
+    for metric in find_metrics(cfg, [dataset.where.replace('dataloader', 'evaluator')]):
+        topk = max(as_list(metric.config.get('topk')), default=1)
+        if number and topk > number and metric.derives_from('mmpretrain.Accuracy'):
+            raise ValueError(
+                f'{metric.where}: topk={metric.config["topk"]!r} must be at most {number}, the number of classes'
             )
 
 
