@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.runner import BaseLoop
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from vil_mm.engine import CheckClassesHook
 
@@ -26,6 +27,10 @@ def load(trained, tested, testing=True):
 def test_moved_classes():
     with pytest.raises(ValueError, match=r"the class '7' has label 1, but 0 in the training of a\.pth"):
         load(['7', '8', 'seven'], ['6', '7', '8'])
+
+
+def test_imagenet_has_classes_of_the_same_name():
+    load(IMAGENET_CATEGORIES, IMAGENET_CATEGORIES)
 
 
 @pytest.mark.parametrize('tested', [('cat', 'dog'), ('n01', 'n02'), ('cat', 'hound'), ('cat',), None])

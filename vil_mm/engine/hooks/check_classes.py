@@ -1,5 +1,8 @@
 """Compare the classes of a test set with those that a checkpoint was trained with."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
@@ -23,11 +26,16 @@ class CheckClassesHook(Hook):
         """
         if not isinstance(runner._test_loop, BaseLoop):  # a training, which may start from weights for other classes
             return
-        trained = list(((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ())
-        tested = list(runner.test_dataloader.dataset.metainfo.get('classes') or ())
-        for label, name in enumerate(tested):
-            if name in trained and trained.index(name) != label:
+        trained = unique_places(((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes') or ())
+        for name, label in unique_places(runner.test_dataloader.dataset.metainfo.get('classes') or ()).items():
+            if trained.get(name, label) != label:
                 raise ValueError(
-                    f'test_dataloader: the class {name!r} has label {label}, but {trained.index(name)} in the training '
+                    f'test_dataloader: the class {name!r} has label {label}, but {trained[name]} in the training '
                     f'of {runner._load_from}: name the same classes, in the same order'
                 )
+
+
+def unique_places(names: Sequence[str]) -> dict[str, int]:
+    """Find the place of each name, except for those that come twice, such as ImageNet's cranes."""
+    counts = Counter(names)
+    return {name: place for place, name in enumerate(names) if counts[name] == 1}
