@@ -252,7 +252,8 @@ def read_list(listing: BaseDataset, where: str, names: Sequence[str] | None) -> 
     path = Path(listing.ann_file)
     if not path.is_file():
         raise FileNotFoundError(f'{where}: there is no list of images {path}')
-    samples, known, twice = [], {}, []
+    samples, twice = [], []
+    known: dict[str, int] = {}  # the labels so far
     for number, line in enumerate(list_from_file(path), start=1):
         name, _, label = line.strip().rpartition(' ') if listing.with_label else (line, '', '0')
         try:

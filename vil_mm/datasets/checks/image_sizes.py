@@ -89,7 +89,7 @@ def check_equal_sizes(files: Sequence[Path], headers: Sequence[Header], dataset:
     types = [str(step.get('type')) for step in nested_dicts(pipeline)]
     if not own or any(word in name for name in types for word in ('Resize', 'Crop', 'Pad', 'Albu')):
         return
-    sizes = {}
+    sizes: dict[tuple[int, int], Path] = {}
     for file, header in zip(files, headers):
         if size := header.upright_size if turns else header.size:
             sizes.setdefault(size, file)
