@@ -7,8 +7,15 @@ import torch
 
 from tests.test_engine.tiny import config, record
 from vil_mm.engine import launch
+from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.engine.hooks.follow_schedule import recompute
 from vil_mm.engine.resuming import resume
+
+
+def read(path):
+    """Read all of a run's checkpoint."""
+    use_safe_checkpoint_loading()
+    return torch.load(path, weights_only=True)
 
 
 def converted(kind, **kwargs):
@@ -129,7 +136,7 @@ def test_resuming_without_changes_equals_no_interruption(tmp_path):
     whole = train(cfg)
     resumed = train(config(tmp_path / 'resumed', SCHEDULES['cosine']), tmp_path / 'whole/epoch_2.pth')
     assert resumed == {i: groups for i, groups in whole.items() if i >= 24}
-    states = [torch.load(tmp_path / f'{name}/epoch_6.pth', weights_only=False) for name in ('whole', 'resumed')]
+    states = [read(tmp_path / f'{name}/epoch_6.pth') for name in ('whole', 'resumed')]
     torch.testing.assert_close(states[1]['state_dict'], states[0]['state_dict'], rtol=0, atol=0)
     assert states[1]['param_schedulers'] == states[0]['param_schedulers']
 
@@ -165,7 +172,7 @@ def test_checkpoints_that_cannot_be_resumed(interrupted, tmp_path):
     path = interrupted('cosine')
     with pytest.raises(ValueError, match=r'epoch_2\.pth has 2 epochs, but train_cfg ends after 1: set a later end'):
         train(config(tmp_path / 'past', SCHEDULES['cosine'], train_cfg=dict(by_epoch=True, max_epochs=1)), path)
-    state = torch.load(path, weights_only=False)
+    state = read(path)
     for i, (lacks, kept) in enumerate(
         (('epoch, iter, optimizer, message_hub', ('state_dict',)), ('optimizer', ('state_dict', 'meta', 'message_hub')))
     ):
@@ -175,7 +182,7 @@ def test_checkpoints_that_cannot_be_resumed(interrupted, tmp_path):
 
 
 def test_checkpoint_of_another_model(interrupted, tmp_path):
-    state = torch.load(interrupted('cosine'), weights_only=False)
+    state = read(interrupted('cosine'))
     for i, (change, name) in enumerate(
         (
             (dict(extra=torch.zeros(1)), 'extra'),
@@ -200,7 +207,7 @@ def test_nothing_left_to_train(interrupted, tmp_path):
 def test_best_checkpoint_of_another_run_stays(own, interrupted, tmp_path):
     """mmengine deletes the best checkpoint once there is a better one: of this run, but of no other."""
     folder = tmp_path / ('resumed' if own else 'other')
-    state = torch.load(interrupted('cosine'), weights_only=False)
+    state = read(interrupted('cosine'))
     state['message_hub']['runtime_info']['best_ckpt'] = str(folder / 'best.pth')
     torch.save(state, tmp_path / 'epoch_2.pth')
     cfg = config(tmp_path / 'resumed', SCHEDULES['cosine'])
