@@ -64,7 +64,7 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
         where (str): Name of the data loader, for messages.
         maps (Sequence[tuple[Path, Header]]): The label maps.
         labels (Labels): How labels are made of their values.
-        backend (str): What decodes them.
+        backend (str): The ``imdecode_backend`` that decodes them.
 
     Raises:
         ValueError: If label maps are in color or lossy, or if they hold values
@@ -100,7 +100,7 @@ def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]],
         of (str): Which label maps these are, for messages.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If values belong to no class, or all are ignored.
     """
     high = [describe(path, found) for path, found in zip(paths, values) if found[-1] > 255 or found[0] < 0]
     stop(where, high, f'{of} hold values beyond 0 to 255, which are cut to 8 bits', 'store labels from 0 to 255')

@@ -1,5 +1,6 @@
 from .check_classes import CheckClassesHook
 from .check_finite_loss import CheckFiniteLossHook
+from .check_parameters import CheckParametersHook
 from .draw_predictions import DrawPredictionsHook
 from .follow_schedule import FollowScheduleHook
 from .keep_first_classes import KeepFirstClassesHook
@@ -9,6 +10,7 @@ from .random_shift_switch import RandomShiftSwitchHook
 __all__ = [
     'CheckClassesHook',
     'CheckFiniteLossHook',
+    'CheckParametersHook',
     'DrawPredictionsHook',
     'FollowScheduleHook',
     'KeepFirstClassesHook',

@@ -43,6 +43,7 @@ class FollowScheduleHook(Hook):
             return
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         check_state(runner, checkpoint, by_iter)
+        check_optimizer(runner, checkpoint)
         keep_best_of_other_runs(runner, checkpoint)
         recomputed = recompute(runner, checkpoint, by_iter)
         if not isinstance(runner, Runner):  # FlexibleRunner, whose optimizer may be sharded
@@ -95,6 +96,22 @@ def check_model(runner: Runner, checkpoint: dict) -> None:
         raise ValueError(
             f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
             f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
+        )
+
+
+def check_optimizer(runner: Runner, checkpoint: dict) -> None:
+    """Check that a checkpoint was written by an optimizer of the same kind, if there is just one.
+
+    Raises:
+        ValueError: If each of the two has settings that the other lacks.
+    """
+    if not isinstance(runner.optim_wrapper, OptimWrapper):
+        return
+    own, saved = set(runner.optim_wrapper.param_groups[0]), set(checkpoint['optimizer']['param_groups'][0])
+    if own - saved and saved - own:
+        raise ValueError(
+            f'{runner._load_from} cannot be resumed, because it is of another optimizer, with {sorted(saved - own)} '
+            f'instead of {sorted(own - saved)}. To start a new run from its weights, set load_from'
         )
 
 

@@ -40,8 +40,8 @@ class SlidingWindowAttention(BaseAttention):
             (the publication's "global memory"). As published, these have no
             bias, even with ``relative_position_bias=True``, which then biases
             only the global tokens' attention. Defaults to False.
-        relative_position_bias (bool): Whether to add a bias by relative
-            position. Defaults to False.
+        relative_position_bias (bool): Whether to add a relative position bias.
+            Defaults to False.
         **kwargs: Arguments of :class:`BaseAttention`; ``attn_drop`` must be 0.
 
     Raises:

@@ -46,8 +46,9 @@ class VariedSizeWindowAttention(BaseWindowAttention):
             row, as in the published detectors. The published classifiers do the
             opposite, which is correct; on square grids, both give the same
             result. Defaults to False.
-        relative_position_bias (bool): Whether to add a bias by relative
-            position in the unmoved window. Defaults to True, as published.
+        relative_position_bias (bool): Whether to add a relative position bias,
+            by the positions in the fixed window. Defaults to True, as
+            published.
         **kwargs: Arguments of :class:`BaseWindowAttention`.
 
     Raises:
@@ -86,7 +87,7 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         return (cut_windows(q, self.window_size, self.num_heads)[0], k, v), qkv, before
 
     def _sampling_points(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the rows and columns of the grid that each window samples, each ``(N, y, x, heads, window_size)``.
+        """Find the rows and the columns of the grid that each window samples, both ``(N, y, x, heads, window_size)``.
 
         They are computed in at least float32: in lower precision, neighboring
         points could not be told apart.
