@@ -22,6 +22,8 @@ from .reference import (
     to_chunks,
 )
 
+FORWARD = 'vil_mm::sliding_window_attention_strips'
+BACKWARD = 'vil_mm::sliding_window_attention_strips_backward'
 #: What a strip's keys, values and scores may take, in bytes. On the CPU, they stay in its caches.
 STRIP_BYTES, STRIP_BYTES_ON_CPU = 2**25, 2**23
 #: How many images a strip has at most. They share its mask.
@@ -164,7 +166,6 @@ def _shift(rows: slice, columns: slice, offset: tuple[int, int]) -> tuple[slice,
     return slice(None), slice(None), *shifted
 
 
-@torch.library.custom_op('vil_mm::sliding_window_attention_strips', mutates_args=())
 def _forward(
     q: Tensor,
     k: Tensor,
@@ -214,7 +215,6 @@ def _attend_backward(
     return scale * (grad_scores @ key), grad_scores.mT @ query, grad_value, grad_mask
 
 
-@torch.library.custom_op('vil_mm::sliding_window_attention_strips_backward', mutates_args=())
 def _backward(
     grad_out: Tensor,
     q: Tensor,
@@ -261,13 +261,11 @@ def _backward(
     return grad_q, grad_k, grad_v, *strips.unbias(grad_bias, bias_table, global_bias)
 
 
-@_forward.register_fake
-def _(q, *_):
+def _fake_forward(q, *_):
     return torch.empty_like(q)
 
 
-@_backward.register_fake
-def _(grad_out, q, k, v, bias_table, global_bias, *_):
+def _fake_backward(grad_out, q, k, v, bias_table, global_bias, *_):
     dtype = torch.promote_types(q.dtype, torch.float32)
     biases = [
         q.new_empty(0, dtype=dtype) if bias is None else bias.new_empty(bias.shape)
@@ -285,7 +283,7 @@ def _differentiate(ctx, grad_out):
     if torch.is_grad_enabled():
         grads = _differentiate_twice(ctx, grad_out)
     else:
-        grads = _backward(grad_out, *ctx.saved_tensors, *ctx.settings)
+        grads = torch.ops.vil_mm.sliding_window_attention_strips_backward(grad_out, *ctx.saved_tensors, *ctx.settings)
         grads = [grad if needed else None for grad, needed in zip(grads, ctx.needs_input_grad)]
     return *grads, *[None] * len(ctx.settings)
 
@@ -302,19 +300,27 @@ def _differentiate_twice(ctx, grad_out: Tensor) -> list[Tensor | None]:
     return [next(grads) if needed else None for _, needed in zip(tensors, ctx.needs_input_grad)]
 
 
-_forward.register_autograd(_differentiate, setup_context=_save)
-
-
-@register_flop_formula(torch.ops.vil_mm.sliding_window_attention_strips)
-def _forward_flops(q_shape, *args, out_shape=None, **kwargs) -> int:
+def _forward_flops(*args, out_shape=None, **kwargs) -> int:
     window_size, num_global_tokens, _, neighbors, _ = args[-5:]
-    return count_flops(q_shape, window_size, num_global_tokens, neighbors)
+    return count_flops(args[0], window_size, num_global_tokens, neighbors)
 
 
-@register_flop_formula(torch.ops.vil_mm.sliding_window_attention_strips_backward)
-def _backward_flops(grad_shape, *args, out_shape=None, **kwargs) -> int:
+def _backward_flops(*args, out_shape=None, **kwargs) -> int:
     """Count five products where the forward has two: the scores are recomputed."""
-    return 5 * _forward_flops(*args) // 2
+    return 5 * _forward_flops(*args[1:]) // 2
+
+
+# Not by torch.library.custom_op: the first call would load the compiler, which takes seconds
+for name, run, fake, flops in (
+    (FORWARD, _forward, _fake_forward, _forward_flops),
+    (BACKWARD, _backward, _fake_backward, _backward_flops),
+):
+    schema = torch.library.infer_schema(run, mutates_args=())
+    torch.library.define(name, schema, tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(name, 'default', run)
+    torch.library.register_fake(name, fake)
+    register_flop_formula(getattr(torch.ops.vil_mm, name.split('::')[1]))(flops)
+torch.library.register_autograd(FORWARD, _differentiate, setup_context=_save)
 
 
 def sliding_window_attention_strips(
@@ -337,4 +343,4 @@ def sliding_window_attention_strips(
             q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale
         )
     settings = (*hw_shape, window_size, num_global_tokens, mask, str(neighbors), scale)
-    return _forward(q, k, v, bias_table, global_bias, *settings)
+    return torch.ops.vil_mm.sliding_window_attention_strips(q, k, v, bias_table, global_bias, *settings)
