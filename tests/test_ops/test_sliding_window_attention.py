@@ -116,6 +116,7 @@ def test_gradients(hw_shape, window_size, mask, neighbors, backend):
     assert torch.autograd.gradcheck(attend_with(backend, **settings), inputs)
 
 
+@pytest.mark.filterwarnings('error')  # PyTorch warns where it differentiates an op on a guess
 @pytest.mark.parametrize('backend', ['pytorch', 'reference'])
 @pytest.mark.parametrize('mask, neighbors', [('block', 'all'), ('exact', 'all'), ('cyclic', 'all'), ('cyclic', 3)])
 def test_second_derivatives(mask, neighbors, backend):

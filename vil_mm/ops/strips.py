@@ -4,7 +4,7 @@ Gathered keys and values, masks and scores exist for one strip at a time. The
 backward computes them again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -310,16 +310,17 @@ def _backward_flops(*args, out_shape=None, **kwargs) -> int:
     return 5 * _forward_flops(*args[1:]) // 2
 
 
-# Not by torch.library.custom_op: the first call would load the compiler, which takes seconds
-for name, run, fake, flops in (
-    (FORWARD, _forward, _fake_forward, _forward_flops),
-    (BACKWARD, _backward, _fake_backward, _backward_flops),
-):
+def _register(name: str, run: Callable, fake: Callable, flops: Callable) -> None:
+    """Make an op, not by ``torch.library.custom_op``, whose first call would load the compiler and so take seconds."""
     schema = torch.library.infer_schema(run, mutates_args=())
     torch.library.define(name, schema, tags=torch.Tag.pt2_compliant_tag)
     torch.library.impl(name, 'default', run)
     torch.library.register_fake(name, fake)
     register_flop_formula(getattr(torch.ops.vil_mm, name.split('::')[1]))(flops)
+
+
+_register(FORWARD, _forward, _fake_forward, _forward_flops)
+_register(BACKWARD, _backward, _fake_backward, _backward_flops)
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_save)
 
 
