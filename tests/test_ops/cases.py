@@ -10,7 +10,7 @@ from vil_mm.ops import BACKENDS, sliding_window_attention
 from vil_mm.ops.checks import NEIGHBORS
 
 MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], NEIGHBORS)]
-DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'reference': 'cpu'}
+DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'pytorch': 'cpu', 'reference': 'cpu'}
 
 
 def backend_parameters(*names):
@@ -124,7 +124,7 @@ def errors_of(row, backend):
     exact = {name: None if x is None else x.double() for name, x in arguments.items()}
     grad_out = torch.randn(q.shape, dtype=torch.float64).to(dtype)
     expected = attend(exact, settings, 'reference', grad_out)
-    if backend == 'cpu':
+    if DEVICES[backend] == 'cpu':
         for name, result in attend(exact, settings, backend, grad_out).items():
             assert torch.allclose(result, expected[name], rtol=1e-11, atol=1e-12), f'{name} in float64, in {row}'
     plain = attend(arguments, settings, 'reference', grad_out)

@@ -1,4 +1,4 @@
-"""Outputs and gradients of the compiled backends against float64, beside plain PyTorch in the same precision."""
+"""Outputs and gradients of the fast backends against float64, beside plain PyTorch in the same precision."""
 
 import random
 
@@ -8,7 +8,9 @@ import torch
 from tests.test_ops.cases import MODES, backend_parameters, check_rows, fixed_rows, map_sizes
 
 
-@pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda'))
+@pytest.mark.parametrize(
+    'backend', [*backend_parameters('cpu', 'cuda'), pytest.param('pytorch', marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize('mask, neighbors', MODES)
 def test_fixed_rows(mask, neighbors, backend):
     rows = [row for row in fixed_rows() if (row['mask'], row['neighbors']) == (mask, neighbors)]
@@ -16,7 +18,7 @@ def test_fixed_rows(mask, neighbors, backend):
     check_rows(rows, backend)
 
 
-@pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda'))
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda', 'pytorch'))
 @pytest.mark.parametrize('count', [200, pytest.param(2000, marks=pytest.mark.slow)])
 def test_random_rows(count, backend, pytestconfig, capsys):
     seed = pytestconfig.getoption('--seed')

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from .checks import NEIGHBORS
-from .reference import chunk_offsets
+from .reference import count_flops
 
 FORWARD = 'vil_mm::sliding_window_attention_forward'
 BACKWARD = 'vil_mm::sliding_window_attention_backward'
@@ -98,18 +98,13 @@ def _differentiate(ctx, grad_out, _):
 
 
 def _refuse_second_derivative(ctx, *grads):
-    raise NotImplementedError("second derivatives are available only with backend='reference'")
+    raise NotImplementedError("second derivatives are available only with backend='pytorch' and backend='reference'")
 
 
 def _forward_flops(q_shape, k_shape, *args, out_shape=None, **kwargs) -> int:
-    """Count the products of queries with keys and of weights with values; a multiply-add counts as 2.
-
-    Every query counts with its whole neighborhood, padding included; padded queries do not count.
-    """
-    window_size, num_global_tokens, _, neighbors = args[5:9]
-    chunks = next(len(chunk_offsets(name)) for name in NEIGHBORS if encode_neighbors(name) == neighbors)
-    batch, heads, tokens, width = q_shape
-    return 4 * batch * heads * tokens * width * (num_global_tokens + chunks * window_size**2)
+    window_size, num_global_tokens, _, code = args[5:9]
+    neighbors = next(name for name in NEIGHBORS if encode_neighbors(name) == code)
+    return count_flops(q_shape, window_size, num_global_tokens, neighbors)
 
 
 def _backward_flops(

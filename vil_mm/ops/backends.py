@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._library import CONSTANTS, LOAD_ERROR, has_kernels, sliding_window_attention_compiled
 from .reference import sliding_window_attention_reference
+from .strips import sliding_window_attention_strips
 
 #: The GPU on which the CUDA kernels last passed their tests; ``null`` if they never did.
 CUDA_RECORD = Path(__file__).with_name('cuda_tested.json')
@@ -44,7 +45,10 @@ class Backend:
 
 def _refuse_mask(mask: str) -> str | None:
     if mask == 'torus':
-        return "mask='torus' on a grid that is not a multiple of window_size is supported only by backend='reference'"
+        return (
+            "mask='torus' on a grid that is not a multiple of window_size is supported only by backend='pytorch' and "
+            "backend='reference'"
+        )
     return None
 
 
@@ -78,6 +82,7 @@ def _why_cuda_is_off() -> str | None:
 BACKENDS = {
     'cuda': Backend(sliding_window_attention_compiled, _why_no_cuda(), _why_cuda_is_off(), _refuse_on_cuda),
     'cpu': Backend(sliding_window_attention_compiled, LOAD_ERROR, None, _refuse_on_cpu),
+    'pytorch': Backend(sliding_window_attention_strips),
     'reference': Backend(sliding_window_attention_reference),
 }
 

@@ -92,6 +92,17 @@ def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tens
     return seen
 
 
+def seen_keys(rows: Tensor, columns: Tensor) -> Tensor:
+    """Combine masks of both axes, as :func:`axis_mask` makes them.
+
+    Returns:
+        Tensor: bool, ``(chunk rows, chunk columns, window_size**2, offsets *
+        window_size**2)``.
+    """
+    seen = rows[:, None, :, None, :, :, None] & columns[None, :, None, :, :, None, :]
+    return seen.flatten(4).flatten(2, 3)
+
+
 def relative_index(offsets: tuple[tuple[int, int], ...], window_size: int, device: torch.device) -> Tensor:
     """Index the bias table for each pair of a query and a key of a neighborhood.
 
@@ -109,6 +120,16 @@ def relative_index(offsets: tuple[tuple[int, int], ...], window_size: int, devic
     # query row, query column, offset, key row, key column
     index = row[:, None, :, :, None] * (4 * size - 1) + column[None, :, :, None, :]
     return index.flatten(2).flatten(0, 1)
+
+
+def count_flops(q_shape: torch.Size, window_size: int, num_global_tokens: int, neighbors: str | int) -> int:
+    """Count the products of queries with keys and of weights with values; a multiply-add counts as 2.
+
+    Every query counts with its whole neighborhood, padding included; padded queries do not count.
+    """
+    batch, heads, tokens, width = q_shape
+    num_keys = num_global_tokens + len(chunk_offsets(neighbors)) * window_size**2
+    return 4 * batch * heads * tokens * width * num_keys
 
 
 def sliding_window_attention_reference(
@@ -145,11 +166,7 @@ def sliding_window_attention_reference(
     if bias_table is not None:
         bias = bias_table[relative_index(offsets, size, q.device)].permute(2, 0, 1)
         local_scores = local_scores + bias[:, None, None]
-    seen = (
-        axis_mask(hw_shape[0], rows, size, mask)[:, None, :, None, :, :, None]
-        & axis_mask(hw_shape[1], columns, size, mask)[None, :, None, :, :, None, :]
-    )
-    seen = seen.flatten(4).flatten(2, 3)
+    seen = seen_keys(axis_mask(hw_shape[0], rows, size, mask), axis_mask(hw_shape[1], columns, size, mask))
     local_scores = local_scores.masked_fill(~seen, float('-inf'))
     attention = torch.cat([global_scores, local_scores], dim=-1).softmax(dim=-1)
     return from_chunks(attention.to(v.dtype) @ attended(v), hw_shape, size)

@@ -55,7 +55,8 @@ def sliding_window_attention(
             keys, as published. ``'torus'``: chunks wrap around the grid, and
             padding never counts. This differs from ``'cyclic'`` only if a side
             of the grid is not a multiple of ``window_size``; then only
-            ``backend='reference'`` supports it. Defaults to ``'block'``.
+            ``backend='pytorch'`` and ``backend='reference'`` support it.
+            Defaults to ``'block'``.
         neighbors (str | int): Which chunks of the neighborhood count:
             ``'all'``, ``'self'`` (the query's own chunk), or 1 to 8 (its own
             chunk and that neighbor; neighbors are numbered in row-major order).
@@ -63,8 +64,9 @@ def sliding_window_attention(
         scale (float, optional): Factor of the products of queries and keys.
             Defaults to ``d**-0.5``.
         backend (str, optional): ``'cpu'`` or ``'cuda'`` for compiled code, or
-            ``'reference'`` for plain PyTorch, the only one with second
-            derivatives. Defaults to None: the fastest that can run.
+            plain PyTorch, on any device and with second derivatives:
+            ``'pytorch'``, which takes little memory, or ``'reference'``, which
+            is easy to read. Defaults to None: the fastest that can run.
 
     Returns:
         Tensor: ``(N, heads, h * w, d)``, with the dtype of ``q``.

@@ -53,7 +53,7 @@ def build(case):
     )
 
 
-@pytest.mark.parametrize('backend', backend_parameters('cpu', 'reference'))
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'pytorch', 'reference'))
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 @pytest.mark.parametrize('name', goldens.cases('vil_attention'))
 def test_golden(name, dtype, backend, monkeypatch):
