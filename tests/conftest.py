@@ -69,6 +69,11 @@ def options(root, batch_size, **others):
     return ['--cfg-options', *words, *(f'{key.replace("__", ".")}={value}' for key, value in others.items())]
 
 
+def epochs(number):
+    """Further options, which end the training and its cosine after so many epochs."""
+    return {'train_cfg__max_epochs': number, 'param_scheduler__1__end': number, 'param_scheduler__1__T_max': number}
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))

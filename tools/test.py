@@ -4,6 +4,7 @@ import argparse
 
 from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch
+from vil_mm.engine.checks import check_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +35,7 @@ def main() -> None:
             *(cfg.get('custom_hooks') or []),
             dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir),
         ]
+    check_config(cfg, training=False)
     if not args.skip_data_checks:
         check_data(cfg, ['test_dataloader'])
     launch.build_runner(cfg).test()

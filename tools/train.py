@@ -4,6 +4,7 @@ import argparse
 
 from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch
+from vil_mm.engine.checks import check_config
 from vil_mm.engine.resuming import resume
 
 
@@ -34,6 +35,7 @@ def main() -> None:
         raise ValueError('--cfg-options load_from has no effect with --resume: it takes everything from its checkpoint')
     if args.resume or cfg.get('resume'):
         resume(cfg, args.resume or cfg.get('load_from') or 'auto')
+    check_config(cfg, training=True)
     if not args.skip_data_checks:
         check_data(cfg, ['train_dataloader', 'val_dataloader'])
     launch.build_runner(cfg).train()

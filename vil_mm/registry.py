@@ -4,7 +4,8 @@ Each imports its modules when a name of the scope is first looked up, so that
 ``type='vil_mm.ViL'`` works in any OpenMMLab project without ``custom_imports``.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 
 from ._extras import require
 
@@ -49,6 +50,37 @@ def find_class(kind: str | type | None, registry: Registry, scope: str | None = 
             return scoped.get(kind)
         except RuntimeError:  # what mmengine raises for some names that it does not find
             return None
+
+
+def advise(kind: str, registry: Registry, scope: str | None = None) -> str:
+    """Say what to do about a name that :func:`find_class` does not find.
+
+    Args:
+        kind (str): The name.
+        registry (Registry): Root of the registries of its sort.
+        scope (str, optional): The default scope of the config.
+    """
+    name = kind.split('.')[-1]
+    with registry.switch_scope_and_registry(scope) as scoped:
+        known = {*scoped.module_dict, *scoped.root.module_dict}
+    others = [f'{child.scope}.{name}' for child in registry.root.children.values() if name in child.module_dict]
+    near = others[:1] or nearest(name, known)
+    return f'did you mean {near[0]!r}?' if near else 'name its module in custom_imports'
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Find the known name that is nearest to one, whatever its case.
+
+    Args:
+        name (str): The name.
+        known (Iterable[str]): The known names.
+        cutoff (float): The least similarity, up to 1.
+
+    Returns:
+        list[str]: The name, or nothing if none is similar enough.
+    """
+    lower = {one.lower(): one for one in sorted(known, reverse=True)}
+    return [lower[one] for one in difflib.get_close_matches(name.lower(), lower, 1, cutoff)]
 
 
 def nested_dicts(config: object) -> Iterator[dict]:

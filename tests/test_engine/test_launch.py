@@ -126,6 +126,7 @@ def test_safeguards_of_a_pure_python_config(built, pure):
         CheckFiniteLossHook,
         'vil_mm.CheckClassesHook',
         'vil_mm.CheckParametersHook',
+        'vil_mm.CheckTrainingHook',
         'vil_mm.FollowScheduleHook',
     ]
 

@@ -79,6 +79,9 @@ def test_words_are_read():
         # words that would count as true
         ('default_hooks.visualization.enable', 'no', r'enable=no must be True or False'),
         ('optim_wrapper.optimizer.lr', '1e-3x', r'lr=1e-3x must be a number'),
+        # words for whole parts
+        ('optim_wrapper.optimizer', 'SGD', r'a dict by a word: set optim_wrapper\.optimizer\.type=SGD'),
+        ('model.backbone', 'vil_mm.L2ViT', r'set model\.backbone\.type=vil_mm\.L2ViT'),
     ],
 )
 def test_overrides_without_effect(cfg, key, value, message):
@@ -183,3 +186,49 @@ def test_second_data_preprocessor():
         override(cfg, {'model.data_preprocessor.to_rgb': True})
     override(cfg, {'data_preprocessor.to_rgb': True})
     assert cfg.data_preprocessor == dict(mean=[1.0], to_rgb=True)
+
+
+COSINE = 'param_scheduler.1'
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            {'train_cfg.max_epochs': 5},
+            rf'--cfg-options train_cfg\.max_epochs=5: {COSINE} \(CosineAnnealingLR\) would end at epoch 15, but stops '
+            rf'at 5\. Add {COSINE}\.end=5 {COSINE}\.T_max=5 or, if this is intended, '
+            rf'{COSINE}\.end=15 {COSINE}\.T_max=15$',
+        ),
+        ({'train_cfg.max_epochs': 30}, rf'is over after epoch 15 of 30\. Add {COSINE}\.end=30 {COSINE}\.T_max=30 or'),
+        ({'train_cfg.max_epochs': 5, f'{COSINE}.end': 5}, rf'Add {COSINE}\.T_max=5 or, if .*, {COSINE}\.T_max=15$'),
+        (
+            {'optim_wrapper.optimizer.lr': 1e-6},
+            rf'has eta_min=1e-05, .* Add {COSINE}\.eta_min=\.\.\. or, if this is inten',
+        ),
+    ],
+)
+def test_schedule_that_no_longer_ends_with_the_training(options, message, cfg):
+    with pytest.raises(ValueError, match=message):
+        override(cfg, options)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'train_cfg.max_epochs': 5, f'{COSINE}.end': 5, f'{COSINE}.T_max': 5},
+        {'train_cfg.max_epochs': 5, f'{COSINE}.end': 15, f'{COSINE}.T_max': 15},
+        {f'{COSINE}.T_max': 7},
+        {f'{COSINE}.end': 7},
+        {'train_cfg.max_epochs': 16},
+        {'train_cfg.max_epochs': 5, 'param_scheduler': None},
+        {'param_scheduler.0.end': 500},  # iterations, of which nobody knows how many there are
+    ],
+)
+def test_schedule_that_still_fits_or_is_named(options, cfg):
+    override(cfg, options)
+
+
+def test_a_schedule_that_did_not_fit_before_may_stay(cfg):
+    cfg.train_cfg.max_epochs = 5
+    override(cfg, {'train_cfg.max_epochs': 6})

@@ -7,7 +7,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from tests.conftest import ROOT, options, run_in_two_processes
+from tests.conftest import ROOT, epochs, options, run_in_two_processes
 from vil_mm.engine import launch
 from vil_mm.engine.checkpoint import read_checkpoint
 
@@ -120,7 +120,7 @@ def test_fsdp_on_two_processes(few_digits, tmp_path):
     strategy = Config.fromfile(ROOT / 'configs/vil/vil-small-fsdp_8xb128_in1k.py').strategy
     config = tmp_path / 'fsdp.py'
     config.write_text(f"_base_ = {str(NANO)!r}\nrunner_type = 'FlexibleRunner'\nstrategy = {strategy.to_dict()!r}\n")
-    overrides = options(few_digits, 8, train_cfg__max_epochs=1, default_hooks__logger__interval=1)
+    overrides = options(few_digits, 8, default_hooks__logger__interval=1, **epochs(1))
     log = run_in_two_processes('tools/train.py', config, '--work-dir', tmp_path, *overrides).stdout
     assert 'Epoch(train) [1][2/2]' in log and 'accuracy/top1' in log
     # each process saves its own part

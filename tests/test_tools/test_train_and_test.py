@@ -8,7 +8,7 @@ import mmengine
 import pytest
 import torch
 
-from tests.conftest import free_port, options, run_in_two_processes, run_tool, start_script
+from tests.conftest import epochs, free_port, options, run_in_two_processes, run_tool, start_script
 
 NANO = 'configs/vil/vil-nano_1xb64_digits.py'
 SMALL = 'configs/vil/vil-small_8xb128_in1k.py'
@@ -20,7 +20,8 @@ def accuracy(output):
 
 def test_imagenet_recipe_trains_and_two_processes_evaluate_as_one(few_digits, tmp_path):
     overrides = options(few_digits, 4, model__backbone__arch='nano', model__head__in_channels=256)
-    run_tool('tools/train.py', SMALL, '--work-dir', tmp_path, *overrides, 'train_cfg.max_epochs=1')
+    short = [f'{key.replace("__", ".")}={value}' for key, value in epochs(1).items()]
+    run_tool('tools/train.py', SMALL, '--work-dir', tmp_path, *overrides, *short, 'param_scheduler.0.end=0.5')
     checkpoint = tmp_path / 'epoch_1.pth'
     outputs = {}
     for name, run in (('one', run_tool), ('two', run_in_two_processes)):
@@ -36,23 +37,22 @@ def test_imagenet_recipe_trains_and_two_processes_evaluate_as_one(few_digits, tm
 
 
 def test_two_processes_train(few_digits, tmp_path):
-    overrides = options(few_digits, 8, train_cfg__max_epochs=1, default_hooks__logger__interval=1)
+    overrides = options(few_digits, 8, default_hooks__logger__interval=1, **epochs(1))
     log = run_in_two_processes('tools/train.py', NANO, '--work-dir', tmp_path, *overrides).stdout
     assert 'Epoch(train) [1][2/2]' in log, 'each process takes half of the 32 images'
     assert (tmp_path / 'epoch_1.pth').exists()
 
 
 def test_mixed_precision_on_the_cpu(few_digits, tmp_path):
-    log = run_tool(
-        'tools/train.py', NANO, '--amp', '--work-dir', tmp_path, *options(few_digits, 8, train_cfg__max_epochs=1)
-    ).stdout
+    words = options(few_digits, 8, **epochs(1))
+    log = run_tool('tools/train.py', NANO, '--amp', '--work-dir', tmp_path, *words).stdout
     assert 'vil_mm.CPUAmpOptimWrapper' in log
     assert (tmp_path / 'epoch_1.pth').exists()
 
 
 def test_killed_run_resumes_past_a_truncated_checkpoint(few_digits, tmp_path):
     command = ['tools/train.py', NANO, '--work-dir', str(tmp_path)]
-    overrides = options(few_digits, 8, default_hooks__checkpoint__max_keep_ckpts=-1)
+    overrides = options(few_digits, 8, default_hooks__checkpoint__max_keep_ckpts=-1, param_scheduler='None')
     run = start_script(*command, *overrides, 'train_cfg.max_epochs=1000', log=os.devnull)
     deadline = time.monotonic() + 300
     while not (tmp_path / 'epoch_4.pth').exists():

@@ -156,3 +156,10 @@ def test_pictures_among_the_data(tmp_path):
         with pytest.raises(ValueError, match='would be taken for data'):
             show_predictions(*files, target, 5)
     assert (tmp_path / '3.png').read_bytes() == before and not (tmp_path / 'new.png').exists()
+
+
+def test_predictions_of_a_detector_are_drawn_by_another_tool(pictures):
+    config = ROOT / 'configs/vil/detection/mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes.py'
+    message = r'model\.type=MaskRCNN is no classifier\. .* tools/test\.py .*digit-scenes\.py a\.pth --show-dir FOLDER'
+    with pytest.raises(ValueError, match=message):
+        show_predictions(config, 'a.pth', pictures / 'predictions.png', 5)

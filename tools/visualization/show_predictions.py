@@ -12,13 +12,14 @@ import matplotlib.pyplot as plt
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from rich.progress import track
 
 from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.engine.pictures import LoadedImages, check_target
+from vil_mm.registry import find_class
 
 COLUMNS = 10
 
@@ -38,15 +39,22 @@ def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: i
         num_images (int): How many images to draw.
 
     Raises:
-        ValueError: If the test set has no labels, or the picture would lie
-            among the data.
+        ValueError: If the model is no classifier, the test set has no labels,
+            or the picture would lie among the data.
         FileExistsError: If the picture would replace another file.
     """
     from mmpretrain.apis import get_model
+    from mmpretrain.models import BaseClassifier
 
     use_safe_checkpoint_loading()
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
+    kind = find_class(cfg.model.type, MODELS, cfg.default_scope)
+    if not isinstance(kind, type) or not issubclass(kind, BaseClassifier):
+        raise ValueError(
+            f'{config}: model.type={cfg.model.type} is no classifier. The predictions of any other model are drawn by '
+            f'tools/test.py {config} {checkpoint} --show-dir FOLDER'
+        )
     check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
     model = get_model(cfg, pretrained=str(checkpoint), device=get_device())
     loader = Runner.build_dataloader(cfg.test_dataloader)

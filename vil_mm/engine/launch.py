@@ -19,13 +19,14 @@ from mmengine.runner import Runner
 from .._extras import EXTRAS, require
 from ..registry import find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
-from .hooks import CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, FollowScheduleHook
+from .checks.types import explain
+from .hooks import CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, CheckTrainingHook, FollowScheduleHook
 from .optimizers import CPUAmpOptimWrapper
 from .overrides import add_override_argument, override
 
 SYNCHRONIZED_NORMS = (torch.nn.SyncBatchNorm, SyncBatchNorm)
 #: Hooks of every run.
-SAFEGUARDS = (CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, FollowScheduleHook)
+SAFEGUARDS = (CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, CheckTrainingHook, FollowScheduleHook)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +124,7 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         ValueError: If several processes without GPUs would run a model with
             SyncBN, or ``train_cfg`` has no positive length, or learning rates
-            cannot be scaled.
+            cannot be scaled, or a type within the model is not registered.
     """
     use_safe_checkpoint_loading()
     scope = cfg.get('default_scope')
@@ -144,7 +145,13 @@ def build_runner(cfg: Config) -> Runner:
     cfg.custom_hooks = [*hooks, *(dict(type=f'vil_mm.{kind.__name__}') for kind in SAFEGUARDS if kind not in kinds)]
     if cfg.launcher == 'pytorch' and not is_cuda_available():
         _start_gloo(cfg)
-    runner = RUNNERS.build(cfg)
+    try:
+        runner = RUNNERS.build(cfg)
+    except KeyError as error:
+        message = explain(error, cfg)
+        if message is None:
+            raise
+        raise ValueError(message) from error
     if scale:
         _scale_rates(runner, cfg)
     return runner

@@ -1,7 +1,7 @@
 """Overrides of a config from the command line."""
 
 import argparse
-import difflib
+import copy
 import inspect
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,8 @@ from mmengine.registry import HOOKS, RUNNERS
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from ..registry import find_class
+from ..registry import find_class, nearest
+from .checks.schedule import find_mismatches
 
 #: Keys of a config that mmengine reads beside the arguments of the runner.
 OTHER_KEYS = {
@@ -48,6 +49,8 @@ INNER_KEYS = {
         'num_layers',
     },
 }
+#: Keys on which the schedule depends.
+SCHEDULED = {'train_cfg', 'param_scheduler', 'optim_wrapper'}
 
 
 class OverrideAction(DictAction):
@@ -87,10 +90,10 @@ def override(cfg: Config, options: dict) -> None:
             indices, joined by dots.
 
     Raises:
-        ValueError: If a key is unknown or only a variable of the config, or if
-            a value has the wrong type, such as ``no`` for a bool. The message
-            names the nearest known key, or the keys to which the config copied
-            the variable.
+        ValueError: If a key is unknown or only a variable of the config, if a
+            value has the wrong type, such as ``no`` for a bool, or if the
+            schedule no longer ends with the training. The message names the
+            nearest known key, or the keys to set.
     """
     runner = find_class(options.get('runner_type', cfg.get('runner_type')), RUNNERS) or Runner
     read = {*inspect.signature(runner).parameters, *OTHER_KEYS} - {'cfg', 'launcher'}
@@ -103,9 +106,37 @@ def override(cfg: Config, options: dict) -> None:
         if name not in read:
             raise ValueError(f'--cfg-options {key} has no effect: {_explain(cfg, key, value, read)}')
         _check_path(cfg, key, value)
+    before = copy.deepcopy({key: cfg.get(key) for key in ('default_scope', *SCHEDULED)})
     cfg.merge_from_dict(options)
-    if any(key.split('.')[0] == 'custom_imports' for key in options):
+    named = {key.split('.')[0] for key in options}
+    if 'custom_imports' in named:
         import_modules_from_strings(**cfg.custom_imports)
+    if named & SCHEDULED:
+        _check_schedule(before, cfg, options)
+
+
+def _check_schedule(before: dict, cfg: Config, options: dict) -> None:
+    """Check that schedulers still fit the training if they did before, unless the overrides name all of their keys."""
+    mismatched = {mismatch.where for mismatch in find_mismatches(before)}
+    found = [
+        mismatch
+        for mismatch in find_mismatches(cfg)
+        if mismatch.where not in mismatched and not mismatch.fix.keys() <= options.keys()
+    ]
+    if found:
+        fixes = {key: value for mismatch in found for key, value in mismatch.fix.items()}
+        now = {key: value for mismatch in found for key, value in mismatch.now.items() if key in fixes}
+        set_ = {key: value for key, value in options.items() if key.split('.')[0] in SCHEDULED}
+        raise ValueError(
+            f'--cfg-options {_words(set_)}: {"; ".join(mismatch.what for mismatch in found)}. '
+            f'Add {_words(fixes)} or, if this is intended, {_words(now)}'
+        )
+
+
+def _words(options: dict) -> str:
+    """Word overrides as on the command line, with ``...`` for a value that the user must choose."""
+    words = {key: '...' if value is None else str(value).replace(' ', '') for key, value in options.items()}
+    return ' '.join(f'{key}={word}' for key, word in words.items())
 
 
 def _explain(cfg: Config, key: str, value: Any, read: set[str]) -> str:
@@ -156,6 +187,8 @@ def _check_path(cfg: Config, key: str, value: Any) -> None:
             node = node.get(name)
         else:
             raise ValueError(f'--cfg-options {key}: {path} is {node!r} and has no {name!r}: set {path} as a whole')
+    if isinstance(node, dict) and 'type' in node and isinstance(value, str):
+        raise ValueError(f'--cfg-options {key}={value} would replace a dict by a word: set {key}.type={value}')
     if isinstance(node, bool) and str(value).lower() in ('yes', 'no', 'on', 'off', 't', 'f', 'y', 'n'):
         raise ValueError(f'--cfg-options {key}={value} must be True or False')
     if isinstance(node, (int, float)) and isinstance(value, str) and re.match(r'[-+.]?\d', value):
@@ -171,11 +204,11 @@ def _check_new(cfg: Config, node: dict, path: str, name: str, key: str) -> None:
     other = 'constructor' in (cfg.get('optim_wrapper') or {}) if path == 'optim_wrapper.paramwise_cfg' else False
     if path == 'default_hooks.checkpoint':
         other = find_class(node.get('type'), HOOKS) is not CheckpointHook
-    near = 'type' not in node and difflib.get_close_matches(name, sorted(known), 1, 0.85)
+    near = 'type' not in node and nearest(name, known, 0.85)
     if near or (path in INNER_KEYS and not other):
         raise ValueError(f'--cfg-options {key} has no effect: {path} has no {name!r}.{_suggest(name, known)}')
 
 
 def _suggest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), 1)
+    near = nearest(name, known)
     return f' Did you mean {near[0]!r}?' if near else ''

@@ -4,7 +4,6 @@ A type may be a name, with or without its scope, or a class, as in pure-Python
 configs.
 """
 
-import difflib
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, Registry
 
-from ...registry import find_class, nested_dicts
+from ...registry import advise, find_class, nested_dicts
 
 
 class Configured(NamedTuple):
@@ -92,10 +91,7 @@ def class_of(config: dict, registry: Registry, cfg: Config, where: str) -> Any:
     kind, scope = config.get('type'), config.get('_scope_') or cfg.get('default_scope')
     found = find_class(kind, registry, scope)
     if found is None and isinstance(kind, str):
-        with registry.switch_scope_and_registry(scope) as scoped:
-            near = difflib.get_close_matches(kind.split('.')[-1], scoped.module_dict, 1)
-        advice = f'did you mean {near[0]!r}?' if near else 'name its module in custom_imports'
-        raise ValueError(f'{where}: no {registry.name} has type={kind!r}: {advice}')
+        raise ValueError(f'{where}: no {registry.name} has type={kind!r}: {advise(kind, registry, scope)}')
     if not callable(found):
         raise ValueError(f'{where}: type={kind!r} must be the name of a class, or a class')
     return found

@@ -1,6 +1,7 @@
 from .check_classes import CheckClassesHook
 from .check_finite_loss import CheckFiniteLossHook
 from .check_parameters import CheckParametersHook
+from .check_training import CheckTrainingHook
 from .draw_predictions import DrawPredictionsHook
 from .follow_schedule import FollowScheduleHook
 from .keep_first_classes import KeepFirstClassesHook
@@ -11,6 +12,7 @@ __all__ = [
     'CheckClassesHook',
     'CheckFiniteLossHook',
     'CheckParametersHook',
+    'CheckTrainingHook',
     'DrawPredictionsHook',
     'FollowScheduleHook',
     'KeepFirstClassesHook',
