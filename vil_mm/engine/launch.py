@@ -19,13 +19,13 @@ from mmengine.runner import Runner
 from .._extras import EXTRAS, require
 from ..registry import find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
-from .hooks import CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, FollowScheduleHook
+from .hooks import CheckClassesHook, CheckFiniteLossHook, CheckLabelsHook, CheckParametersHook, FollowScheduleHook
 from .optimizers import CPUAmpOptimWrapper
 from .overrides import add_override_argument, override
 
 SYNCHRONIZED_NORMS = (torch.nn.SyncBatchNorm, SyncBatchNorm)
 #: Hooks of every run.
-SAFEGUARDS = (CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, FollowScheduleHook)
+SAFEGUARDS = (CheckClassesHook, CheckFiniteLossHook, CheckLabelsHook, CheckParametersHook, FollowScheduleHook)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ def test_kinds_of_image_files(tmp_path):
             for whole in (content, content + bytes(100)):
                 path.write_bytes(whole)
                 header = read_header(path)
-                assert header == ('whole', (50, 40), 1, suffix == '.jpg'), (name, suffix, len(whole))
+                assert header[:4] == ('whole', (50, 40), 1, suffix == '.jpg'), (name, suffix, len(whole))
             for damaged in (b'', content[:10]):
                 path.write_bytes(damaged)
                 assert read_header(path).state == 'damaged', (name, suffix, len(damaged))
@@ -43,7 +43,7 @@ def test_kinds_of_image_files(tmp_path):
 def test_what_is_no_image_file(tmp_path):
     path = tmp_path / 'array.npy'
     np.save(path, np.zeros(3))
-    assert read_header(path) == ('whole', None, 1, False)
+    assert read_header(path)[:4] == ('whole', None, 1, False)
     assert read_header(tmp_path).state == read_header(tmp_path / 'none.png').state == 'missing'
     assert read_header(path / 'none.png').state == 'missing'
 
@@ -69,13 +69,13 @@ def test_tiff_files_are_always_read_upright(tmp_path):
     Image.new('RGB', (50, 40)).save(path, exif=exif)
     for flag in ('color', 'unchanged'):
         assert mmcv.imfrombytes(path.read_bytes(), flag=flag).shape[:2] == (50, 40)
-    assert read_header(path) == ('whole', (40, 50), 1, False)
+    assert read_header(path)[:4] == ('whole', (40, 50), 1, False)
 
 
 def test_damaged_exif_counts_as_upright(tmp_path):
     path = tmp_path / 'image.jpg'
     Image.new('RGB', (50, 40)).save(path, exif=b'Exif\0\0MM\0*\0\0\0\x08\0')
-    assert read_header(path) == ('whole', (50, 40), 1, True)
+    assert read_header(path)[:4] == ('whole', (50, 40), 1, True)
 
 
 def test_spread():

@@ -16,7 +16,8 @@ from .coco_file import Annotations, read_annotations
 from .coco_objects import check_objects
 from .configured import Configured, as_list, find_metrics, is_remote
 from .declared_classes import class_names
-from .image_files import check_image_files, warn_of_shared
+from .image_copies import Image, warn_of_copies, warn_of_shared
+from .image_files import check_image_files
 from .image_sizes import check_image_sizes
 
 
@@ -39,11 +40,12 @@ def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
     """
     classes = check_same_classes([dataset for dataset in datasets if dataset.derives_from('mmdet.CocoDataset')])
     loaders: dict[str, str] = {}  # of the images
+    known: dict[int, Image] = {}
     for loader in dict.fromkeys(dataset.where for dataset in datasets):
         own = [dataset for dataset in datasets if dataset.where == loader]
         metrics = find_metrics(cfg, [loader.replace('dataloader', 'evaluator')]) if 'train' not in loader else []
         with no_garbage_collection():
-            check_loader(own, metrics, classes, cfg, loaders)
+            check_loader(own, metrics, classes, cfg, loaders, known)
 
 
 def check_loader(
@@ -52,6 +54,7 @@ def check_loader(
     classes: Sequence[str] | None,
     cfg: Config,
     loaders: dict[str, str],
+    known: dict[int, Image],
 ) -> None:
     """Check the datasets of a data loader and the metrics of its evaluator; errors as of :func:`check_coco`.
 
@@ -63,12 +66,14 @@ def check_loader(
         cfg (Config): The whole config.
         loaders (dict[str, str]): The data loaders of images so far, to which
             those of this one are added.
+        known (dict[int, Image]): An image of each fingerprint so far, likewise.
     """
     read = {}
     for dataset in filter(reads_coco, datasets):
         path, annotations, files = check_dataset(dataset, classes, cfg)
         if 'indices' not in dataset.config:
-            warn_of_shared(dataset.where, dict.fromkeys(map(str, files)), loaders)
+            warn_of_shared(dataset.where, files, loaders)
+            warn_of_copies(dataset.where, list(files.items()), known)
         if metrics:  # the objects of a large training set take gigabytes
             read[path.resolve()] = annotations
     for metric in metrics:
@@ -106,7 +111,7 @@ def base_named(kind: type, name: str) -> Any:
 
 def check_dataset(
     dataset: Configured, classes: Sequence[str] | None, cfg: Config
-) -> tuple[Path, Annotations, list[Path]]:
+) -> tuple[Path, Annotations, dict[str, int]]:
     """Check the images and annotations of a dataset.
 
     Args:
@@ -115,8 +120,8 @@ def check_dataset(
         cfg (Config): The whole config.
 
     Returns:
-        tuple[Path, Annotations, list[Path]]: The annotation file, what it holds,
-        and the image files.
+        tuple[Path, Annotations, dict[str, int]]: The annotation file, what it
+        holds, and the image files with their fingerprints.
 
     Raises:
         FileNotFoundError: See :func:`check_coco`.
@@ -140,7 +145,7 @@ def check_dataset(
     check_image_sizes(files, headers, annotations.sizes, path, dataset, cfg)
     if not panoptic:
         check_objects(annotations, classes or annotations.categories, dataset, path)
-    return path, annotations, files
+    return path, annotations, {str(file): header.fingerprint for file, header in zip(files, headers)}
 
 
 def check_metric(

@@ -11,7 +11,8 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from .class_lists import difference
 from .configured import Configured, as_list, class_of, find_metrics
 from .declared_classes import class_names
-from .image_files import SUFFIXES, Header, check_image_files, walk_files, warn_of_shared
+from .image_copies import Image, warn_of_copies, warn_of_shared
+from .image_files import SUFFIXES, Header, check_image_files, walk_files
 from .image_sizes import turns_upright
 from .label_values import Labels, check_label_values
 from .messages import stop, warn
@@ -39,11 +40,12 @@ def check_label_maps(datasets: Sequence[Configured], cfg: Config) -> None:
     for dataset, listing in zip(datasets, listings):
         check_same_labels(dataset, listing, datasets[0], listings[0])
     loaders: dict[str, str] = {}  # of the images
+    known: dict[int, Image] = {}
     for dataset, listing in zip(datasets, listings):
-        infos = listing.load_data_list()
-        check_files(dataset, listing, infos, cfg)
+        images = check_files(dataset, listing, listing.load_data_list(), cfg)
         if 'indices' not in dataset.config:
-            warn_of_shared(dataset.where, [info['img_path'] for info in infos], loaders)
+            warn_of_shared(dataset.where, images, loaders)
+            warn_of_copies(dataset.where, list(images.items()), known)
 
 
 def build_listing(dataset: Configured) -> BaseDataset:
@@ -82,7 +84,7 @@ def check_same_labels(dataset: Configured, listing: BaseDataset, first: Configur
         )
 
 
-def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cfg: Config) -> None:
+def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cfg: Config) -> dict[str, int]:
     """Check the files of a dataset; errors as of :func:`check_label_maps`.
 
     Args:
@@ -90,6 +92,9 @@ def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cf
         listing (BaseDataset): The same, built.
         infos (list[dict]): What it lists.
         cfg (Config): The whole config.
+
+    Returns:
+        dict[str, int]: The images with their fingerprints.
     """
     where, folders = dataset.where, listing.data_prefix
     if not infos:
@@ -109,6 +114,7 @@ def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cf
         check_pixels(dataset, listing, list(zip(images, headers, maps, map_headers)), cfg)
     if not listing.ann_file:
         check_beside(where, listing, images, maps)
+    return {str(path): header.fingerprint for path, header in zip(images, headers)}
 
 
 def check_pixels(

@@ -1,5 +1,6 @@
 from .check_classes import CheckClassesHook
 from .check_finite_loss import CheckFiniteLossHook
+from .check_labels import CheckLabelsHook
 from .check_parameters import CheckParametersHook
 from .draw_predictions import DrawPredictionsHook
 from .follow_schedule import FollowScheduleHook
@@ -10,6 +11,7 @@ from .random_shift_switch import RandomShiftSwitchHook
 __all__ = [
     'CheckClassesHook',
     'CheckFiniteLossHook',
+    'CheckLabelsHook',
     'CheckParametersHook',
     'DrawPredictionsHook',
     'FollowScheduleHook',
