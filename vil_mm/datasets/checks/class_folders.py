@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from ..zip_backend import open_archive
 from . import declared_classes
 from .class_lists import difference
 from .configured import Configured
@@ -196,11 +195,10 @@ def check_images(
     """
     where = dataset.where
     if is_zip(dataset):
-        archive = open_archive(str(listing.archive))
-        stats = [archive.stat(name) for name, _ in samples]
+        stats = [listing.stat(name) for name, _ in samples]
         empty = [name for (name, _), (size, _) in zip(samples, stats) if size == 0]
-        stop(where, empty, f'images in {archive.path} are empty', 'write them anew')
-        return [Image(f'{archive.path}/{name}', hash(stat), label) for (name, label), stat in zip(samples, stats)]
+        stop(where, empty, f'images in {listing.archive} are empty', 'write them anew')
+        return [Image(f'{listing.archive}/{name}', hash(stat), label) for (name, label), stat in zip(samples, stats)]
     chosen = spread(samples, SAMPLE)
     kind = 'images'
     if len(chosen) < len(samples):
