@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask as tools
 
 from tests.test_datasets.test_checks.conftest import LOADERS, edited
 from vil_mm.datasets.checks import check_data
 from vil_mm.datasets.checks.coco_boxes import FORMS
+from vil_mm.datasets.checks.coco_runs import measure_runs
 
 
 @pytest.fixture
@@ -114,9 +116,9 @@ def test_polygons_of_other_objects(count, path, config, messages):
         objects = content['annotations']
         for one in objects[:count]:
             one['segmentation'] = [[0, 0, 3, 0, 3, 3]]
-    elsewhere = f'{count or len(objects)} of {len(objects)} boxes of {path} are elsewhere than their polygons; '
+    elsewhere = f'{count or len(objects)} of {len(objects)} boxes of {path} are elsewhere than their masks; '
     if not count:
-        fails(config('mask-rcnn'), rf'{elsewhere}.*: give each object its own polygons')
+        fails(config('mask-rcnn'), rf'{elsewhere}.*: give each object its own mask')
     check_data(config('mask-rcnn' if count else 'retinanet'), LOADERS)
     assert len(messages) == 1 and f'train_dataloader: {elsewhere}such as annotation 1 of' in messages[0]
 
@@ -179,3 +181,66 @@ def test_areas_that_are_not_of_the_box(path, config, messages):
     assert messages[0].startswith(
         f'train_dataloader: {len(objects)} objects have less than a 20th of the area of their'
     )
+
+
+def encode(mask, order, as_text):
+    """A mask in run lengths, by columns or, which is wrong, by rows."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], mask.ravel(order), [0]])))
+    runs = dict(size=list(mask.shape), counts=np.diff([0, *changes, mask.size]).tolist())
+    if as_text:
+        runs['counts'] = tools.frPyObjects(runs, *mask.shape)['counts'].decode()
+    return runs
+
+
+@pytest.mark.parametrize('as_text', [False, True])
+def test_run_lengths_are_measured(as_text):
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        mask = np.zeros((40, 60), np.uint8)
+        y, x = random.integers(0, 30, 2)
+        h, w = random.integers(2, 10, 2)
+        mask[y : y + h, x : x + w] = random.random((h, w)) < 0.7
+        mask[y, x] = mask[y + h - 1, x + w - 1] = 1
+        assert measure_runs(encode(mask, 'F', as_text)) == ([x, y, w, h], mask.sum())
+    assert measure_runs(encode(np.ones((4, 6)), 'F', as_text)) == ([0, 0, 6, 4], 24)
+    assert measure_runs(encode(np.zeros((4, 6)), 'F', as_text))[1] == 0
+
+
+@pytest.mark.parametrize('as_text', [False, True])
+def test_run_lengths_by_rows(as_text, path, config, messages):
+    cfg = config('mask-rcnn')
+    next(step for step in cfg.train_dataloader.dataset.pipeline if 'with_mask' in step).poly2mask = True
+    for order in ('F', 'C'):
+        with edited(path) as content:
+            for one in content['annotations']:
+                x, y, w, h = map(int, one['bbox'])
+                mask = np.zeros((128, 128), np.uint8)
+                mask[y : y + h, x : x + w] = 1
+                one.update(segmentation=encode(mask, order, as_text), area=w * h)
+        if order == 'F':
+            check_data(cfg, LOADERS)
+    assert not messages
+    fails(cfg, rf'\d+ of {len(content["annotations"])} boxes of {path} are elsewhere than their masks; ')
+
+
+def test_most_objects_are_crowds(path, config, messages):
+    with edited(path) as content:
+        objects = content['annotations']
+        chosen = [one for number, one in enumerate(objects) if number % 3]
+        for one in chosen:
+            one[('iscrowd', 'ignore')[one['id'] % 2]] = 1
+    check_data(config('retinanet'), LOADERS)
+    assert f'train_dataloader: {len(chosen)} objects have iscrowd=1 or ignore=1: no class is learned' in messages[0]
+
+
+def test_classes_without_objects(path, config, messages):
+    with edited(path) as content:
+        content['annotations'] = [
+            dict(one, id=len(content['annotations']) * i + one['id'], category_id=1, bbox=[i + 3, one['id'], 9, 9], area=81)
+            for i in range(10)
+            for one in content['annotations']
+        ]
+        for one in content['annotations']:
+            del one['segmentation']
+    check_data(config('retinanet'), LOADERS)
+    assert 'train_dataloader: 9 classes have no object to learn from; such as 0; 2; 3' in messages[-1]

@@ -66,7 +66,8 @@ def test_run_lengths(scenes, messages, config):
 
     path = scenes / 'annotations/train.json'
     with edited(path) as content:
-        content['annotations'][0]['segmentation'] = dict(size=[128, 128], counts=[0, 99, 128 * 128 - 99])
+        runs = dict(size=[128, 128], counts=[0, 99, 128 * 128 - 99])
+        content['annotations'][0].update(segmentation=runs, bbox=[0, 0, 1, 99], area=99)
     cfg = config('mask-rcnn')
     number = sum(one['image_id'] == content['images'][0]['id'] for one in content['annotations'])
     assert content['annotations'][0]['image_id'] == content['images'][0]['id']

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.scenes import DEMOS
 from tests.test_datasets.test_checks.conftest import LOADERS
 from vil_mm.datasets.checks import check_data
+from vil_mm.datasets.checks.image_copies import warn_of_copies
 from vil_mm.datasets.checks.image_files import read_header, spread
 
 
@@ -82,3 +83,33 @@ def test_spread():
     assert spread(range(10), 3) == [0, 3, 6]
     assert spread(range(3), 10) == [0, 1, 2]
     assert spread([], 10) == []
+
+
+def test_tiny_images(scenes, config, messages):
+    for folder in ('train', 'label_maps/train'):
+        Image.new('L', (2, 9)).save(scenes / folder / '0000.png')
+    check_data(config('upernet'), LOADERS)
+    tiny = 'are less than 4 pixels wide or high; such as'
+    assert f'train_dataloader: 1 of 5 images {tiny} {scenes}/train/0000.png' in messages[0]
+    assert f'train_dataloader: 1 of 5 label maps {tiny}' in messages[1]
+
+
+@pytest.mark.parametrize('demo', DEMOS)
+def test_copies_between_loaders(demo, scenes, config, messages):
+    (scenes / 'val/0001.png').write_bytes((scenes / 'train/0003.png').read_bytes())
+    check_data(config(demo), LOADERS)
+    assert messages == [
+        'val_dataloader: 1 images are copies of those of another data loader, and say nothing about unseen ones; '
+        f'such as {scenes}/val/0001.png is {scenes}/train/0003.png'
+    ]
+
+
+def test_one_image_in_place_of_many(messages):
+    images = [(f'{i}.png', max(i, 12)) for i in range(100)]
+    warn_of_copies('train_dataloader', images, {})
+    same = 'train_dataloader: 13 images have the same content, as if one stood for those that could not be downloaded'
+    assert messages == [f'{same}; such as 0.png; 1.png; 2.png']
+    warn_of_copies('train_dataloader', images[4:], {})  # too few
+    warn_of_copies('train_dataloader', [*images, *((f'{i}.png', i) for i in range(200, 500))], {})
+    warn_of_copies('train_dataloader', [(f'{i}.png', 0) for i in range(100)], {})  # unknown
+    assert len(messages) == 1

@@ -248,3 +248,39 @@ def test_copies_of_one_label_map(maps, config, messages):
     change(maps[:3], np.zeros_like)  # images without an object
     check_data(config('upernet'), LOADERS)
     assert not messages
+
+
+def multiply(maps, number):
+    """Repeat the training images, with label maps of blocks of the given labels."""
+    for i in range(number):
+        for path in (maps[0], maps[0].parents[2] / 'train/0000.png'):
+            path.with_name(f'{i:04d}.png').write_bytes(path.read_bytes())
+        yield maps[0].with_name(f'{i:04d}.png')
+
+
+def fill(path, labels):
+    """Make a label map of random pixels of some labels, all of which occur."""
+    pixels = np.random.default_rng(0).choice(labels, 128 * 128)
+    pixels[: len(labels)] = labels
+    Image.fromarray(pixels.reshape(128, 128).astype(np.uint8)).save(path)
+
+
+def test_numbers_of_objects(maps, config, messages):
+    for i, path in enumerate(multiply(maps, 30)):
+        fill(path, range(3 + i % 5))
+    check_data(config('upernet'), LOADERS[:1])
+    numbered = '30 of the 30 label maps read hold the labels from 0 on without a gap, as if they numbered objects'
+    assert numbered in messages[0]
+    messages.clear()
+    fill(path, [0, 2, 5])
+    check_data(config('upernet'), LOADERS[:1])
+    assert not [message for message in messages if 'numbered' in message]
+
+
+def test_classes_in_no_label_map(maps, config, messages):
+    for i, path in enumerate(multiply(maps, 55)):
+        fill(path, [0, *{1, 2, 3, 4, 5, 6, 7, 8, 9, 10} - {4, 1 + i % 10}])
+    check_data(config('upernet'), LOADERS[:1])
+    assert [message for message in messages if 'content' not in message] == [
+        'train_dataloader: 1 classes are in no label map; such as label 4'
+    ]

@@ -138,12 +138,12 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
     with_label = is_zip(dataset) or listing.with_label
     by_folder = with_label and not listing.ann_file
     folders = ['']
+    head = (cfg.get('model') or {}).get('head')
+    number = len(names) if names else head.get('num_classes') if isinstance(head, dict) else None
     if is_zip(dataset):  # which checks itself
         root = str(listing.archive)
         samples = [(info['img_path'][len(root) + 1 :], info['gt_label']) for info in listing.load_data_list()]
     elif listing.ann_file:
-        head = (cfg.get('model') or {}).get('head') or {}
-        number = len(names) if names else head.get('num_classes') if isinstance(head, dict) else None
         samples = read_list(listing, where, number)
     else:
         if by_folder:
@@ -167,7 +167,7 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
         raise FileNotFoundError(f'{where}: there are no images in {root}{held}')
     if with_label and where.startswith('train'):
         used = {label for _, label in samples}
-        classes = folders if by_folder else names or []
+        classes = folders if by_folder else names or list(map(str, range(number or 0)))
         empty = [name for label, name in enumerate(classes) if label not in used]
         warn(where, empty, f'classes have no image in {root if by_folder else listing.ann_file}')
     images = check_images(dataset, listing, samples, cfg)

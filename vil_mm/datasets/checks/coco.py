@@ -1,11 +1,13 @@
 """Datasets and metrics that read annotation files in COCO's format, for detection."""
 
 import gc
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from ...registry import nested_dicts
@@ -19,6 +21,10 @@ from .declared_classes import class_names
 from .image_copies import Image, warn_of_copies, warn_of_shared
 from .image_files import check_image_files
 from .image_sizes import check_image_sizes
+from .messages import warn
+
+#: How many objects per class there must be on average to expect objects of each.
+ENOUGH = 10
 
 
 def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
@@ -69,13 +75,19 @@ def check_loader(
         known (dict[int, Image]): An image of each fingerprint so far, likewise.
     """
     read = {}
+    counts: Counter[str] = Counter()  # of the objects of each class
     for dataset in filter(reads_coco, datasets):
         path, annotations, files = check_dataset(dataset, classes, cfg)
         if 'indices' not in dataset.config:
             warn_of_shared(dataset.where, files, loaders)
             warn_of_copies(dataset.where, list(files.items()), known)
+        numbers = np.bincount(annotations.category, minlength=len(annotations.categories))
+        counts.update(dict(zip(annotations.categories, numbers.tolist())))
         if metrics:  # the objects of a large training set take gigabytes
             read[path.resolve()] = annotations
+    where, names = datasets[0].where, classes or list(counts)
+    if where.startswith('train') and all(map(reads_coco, datasets)) and counts.total() >= ENOUGH * len(names):
+        warn(where, [name for name in names if not counts[name]], 'classes have no object to learn from')
     for metric in metrics:
         if metric.derives_from('mmdet.CocoMetric') and not metric.derives_from('mmdet.LVISMetric'):
             check_metric(metric, datasets, read, classes, cfg)

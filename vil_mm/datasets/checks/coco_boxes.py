@@ -1,11 +1,14 @@
 """Boxes in COCO's format, against their image, their polygons, their area and one another."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from .coco_file import Annotations
 from .coco_polygons import Polygons
+from .coco_runs import measure_runs
+from .image_files import spread
 from .messages import stop, stop_if_many, warn
 
 #: Ways to write a box that are not COCO's, each with the box ``x, y, width, height`` that its four numbers mean.
@@ -15,6 +18,8 @@ FORMS = {
     '[y1, x1, y2, x2]': lambda a, b, c, d: (b, a, d - b, c - a),
     '[center x, center y, width, height]': lambda a, b, c, d: (a - c / 2, b - d / 2, c, d),
 }
+#: How many masks of run lengths are decoded.
+RUNS = 1000
 #: Pixels by which edges of equal boxes may differ, because of rounding and of whether the last pixel counts.
 TOLERANCE = 2
 
@@ -42,12 +47,17 @@ def check_boxes(
     what = f'of {number} objects of {path} are listed again, with the same image, category and box'
     stop_if_many(where, describe(again), number / 4, what, 'list each object once')
 
-    apart = chosen & (polygons.area > 0) & (differ(box, polygons.bounds) > TOLERANCE)
-    apart &= overlap(box, polygons.bounds) < 0.5
-    number = (polygons.area[chosen] > 0).sum()
-    what = f'of {number} boxes of {path} are elsewhere than their polygons'
+    bounds, areas = polygons.bounds.copy(), polygons.area.copy()
+    others = np.flatnonzero(chosen & np.isnan(areas)).tolist()
+    runs = [position for position in others if isinstance(annotations.objects[position].get('segmentation'), dict)]
+    for position in spread(runs, RUNS):
+        with suppress(KeyError, TypeError, ValueError):  # which only matters if masks are loaded
+            bounds[position], areas[position] = measure_runs(annotations.objects[position]['segmentation'])
+    apart = chosen & (areas > 0) & (differ(box, bounds) > TOLERANCE) & (overlap(box, bounds) < 0.5)
+    number = (areas[chosen] > 0).sum()
+    what = f'of {number} boxes of {path} are elsewhere than their masks'
     most = number / 2 if with_masks else number
-    stop_if_many(where, describe(apart), most, what, 'give each object its own polygons, in pixels')
+    stop_if_many(where, describe(apart), most, what, 'give each object its own mask, with x before y, in pixels')
 
     flat = chosen & (polygons.area == 0) & with_masks
     warn(where, describe(flat), 'objects have polygons without an area: their masks are empty')

@@ -58,10 +58,13 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     ):
         warn(where, annotations.describe(chosen), what)
     usable = kept & ~annotations.crowd
+    passed = of_class & (annotations.crowd | annotations.ignore)
+    if 2 * passed.sum() > of_class.sum():
+        warn(where, annotations.describe(passed), 'objects have iscrowd=1 or ignore=1: no class is learned from them')
     with_masks = [step for step in nested_dicts(config.get('pipeline')) if step.get('with_mask')]
-    check_boxes(annotations, usable, polygons, bool(with_masks), path, where)
     for step in with_masks[:1]:
         usable &= check_masks(annotations, kept, polygons, step.get('poly2mask', True), path, where)
+    check_boxes(annotations, usable, polygons, bool(with_masks), path, where)
     warn(where, repeats(annotations.names), 'images are listed more than once, each time with a part of the objects')
     if not config.get('test_mode'):
         check_images(annotations, of_class, usable, config.get('filter_cfg') or {}, path, where)

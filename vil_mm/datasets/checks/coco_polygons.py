@@ -82,4 +82,4 @@ def measure(objects: Sequence[dict], positions: Sequence[int], polygons: Polygon
 
 def is_usable(part: object) -> bool:
     """Tell whether a part of a mask is a polygon of at least three points."""
-    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0
+    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 and isinstance(part[0], (int, float))

@@ -2,10 +2,14 @@
 
 import filecmp
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from .messages import warn
+
+#: How many images of the same content seem not to be there on purpose: at least, and in proportion to all.
+MANY, PLACEHOLDERS = 10, 0.05
 
 
 class Image(NamedTuple):
@@ -37,7 +41,7 @@ def warn_of_shared(loader: str, images: Iterable[str], loaders: dict[str, str]) 
 
 
 def warn_of_copies(loader: str, images: Sequence[tuple[str, int]], known: dict[int, Image]) -> None:
-    """Warn of images whose content is that of an image of another data loader under another name.
+    """Warn of images whose content is that of many others, or of one of another data loader, under another name.
 
     Args:
         loader (str): Name of the data loader.
@@ -47,6 +51,10 @@ def warn_of_copies(loader: str, images: Sequence[tuple[str, int]], known: dict[i
     """
     copies = find_copies([Image(*one, loader) for one in images], known)
     warn(loader, copies, 'images are copies of those of another data loader, and say nothing about unseen ones')
+    for fingerprint, count in Counter(one for _, one in images if one).most_common(1):
+        if count >= MANY and count > PLACEHOLDERS * len(images):
+            same = [path for path, other in images if other == fingerprint]
+            warn(loader, same, 'images have the same content, as if one stood for those that could not be downloaded')
 
 
 def find_copies(images: Iterable[Image], known: dict[int, Image]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import mmcv
 from PIL import Image
 
-from .messages import some, stop
+from .messages import some, stop, warn
 
 PNG, JPEG = b'\x89PNG\r\n\x1a\n', b'\xff\xd8'
 ENDS = {PNG: b'IEND', JPEG: b'\xff\xd9'}
@@ -19,6 +19,8 @@ FRAMES = {0xC0 + i for i in range(16)} - {0xC4, 0xC8, 0xCC}
 ORIENTATION = 0x0112  # EXIF's tag
 BLOCK = 4096
 THREADS = 16
+#: Pixels below which an image can show nothing, such as those that track visitors of a page.
+TINY = 4
 #: How names of images end, in lower case.
 SUFFIXES = (
     *('.avif', '.bmp', '.gif', '.heic', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg'),
@@ -81,6 +83,8 @@ def check_image_files(paths: Iterable[Path], loader: str, kind: str, advice: str
         raise FileNotFoundError(f'{loader}: {len(missing)} of {len(paths)} {kind} are missing; {some(missing)}{advice}')
     cause = 'they are empty, cut off or of an unknown format'
     stop(loader, damaged, f'of {len(paths)} {kind} are damaged', cause)
+    tiny = [path for path, header in zip(paths, headers) if header.size and min(header.size) < TINY]
+    warn(loader, tiny, f'of {len(paths)} {kind} are less than {TINY} pixels wide or high')
     return headers
 
 

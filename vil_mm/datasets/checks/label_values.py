@@ -17,6 +17,10 @@ from .palettes import Color, Colored, make_colored, read_palette
 SAMPLE = 1000
 #: How few of them need not have every common class.
 FEW = 5
+#: How many of them there must be for each class to expect all classes.
+ENOUGH = 5
+#: How many of them, with how many numbers of values, tell whether each numbers its values anew, as objects are.
+MANY, NUMBERS = 20, 4
 
 
 class Labels(NamedTuple):
@@ -93,6 +97,9 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
     if is_all and labels.reduced and 0 in every and labels.number not in every:
         last = [f'label {labels.number}, that of the last class, while 0 occurs']
         warn(where, last, 'label is in no label map: if 0 is a class too, set reduce_zero_label=False')
+    lacking = sorted(set(range(labels.number or 0)) - labels.used(every) - {labels.ignored})
+    if is_all and len(read) >= ENOUGH * (labels.number or 0):
+        warn(where, [f'label {label}' for label in lacking], 'classes are in no label map')
     return [make_colored(where, *one) for one in zip(paths, palettes, values) if one[1]]
 
 
@@ -110,7 +117,7 @@ def check_copies(
     Raises:
         ValueError: If they are.
     """
-    fingerprint, _ = Counter(header.fingerprint for _, header in maps).most_common(1)[0]
+    ((fingerprint, _),) = Counter(header.fingerprint for _, header in maps).most_common(1)
     copies = [path for path, header in maps if header.fingerprint == fingerprint]
     mixed = any(len(labels.used(values.get(path, []))) > 1 for path in copies)
     if fingerprint and mixed and len(maps) >= FEW and 2 * len(copies) > len(maps):
@@ -151,6 +158,9 @@ def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]],
     if len(paths) >= FEW and not labels.reduced and 0 not in {labels.ignored, *set().union(*used)}:
         what = f'label is in none of the {len(paths)} label maps read: if they count from 1, set reduce_zero_label=True'
         warn(where, [f'label 0 {labels.first}'.strip()], what)
+    lengths = {len(kept) for kept in used}
+    if len(used) >= MANY and len(lengths) >= NUMBERS and all(kept == set(range(len(kept))) for kept in used):
+        warn(where, paths, f'{of} hold the labels from 0 on without a gap, as if they numbered objects, not classes')
     if len(set().union(*used)) == 1 and labels.number != 1:
         warn(where, paths, f'{of} hold only one and the same class')
 
