@@ -6,14 +6,16 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
 from tests.conftest import ROOT
 from tests.scenes import DEMOS
+from tests.test_engine.tiny import TinyDataset, TinyModel, config
 from vil_mm.engine import CheckLabelsHook
 from vil_mm.engine.hooks.check_labels import find_head
+from vil_mm.engine.launch import build_runner
 
 
 def head(cls=nn.Module, **settings):
@@ -67,6 +69,41 @@ def test_labels_of_a_head(parts, field, right, wrong, named):
     hook.before_train_iter(None, 0, batch(field, right))
     with pytest.raises(ValueError, match=rf'^bad.png has label {named}, but \w+(.bbox_head)? has \d classes, 0 to '):
         hook.before_train_iter(None, 0, batch(field, wrong))
+
+
+def test_label_maps_are_named():
+    data = batch('gt_sem_seg', [[[5]]])
+    data['data_samples'][1].set_metainfo(dict(seg_map_path='bad_map.png'))
+    with pytest.raises(ValueError, match=r'^bad_map.png has label 5, but decode_head has 3 classes, 0 to 2, or 9, to'):
+        hook_for(**SEGMENTER).before_train_iter(None, 0, data)
+
+
+@MODELS.register_module()
+class TinyClassifier(TinyModel):
+    """A tiny model with a head of two classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = head(num_classes=2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return super().forward(inputs)
+
+
+@DATASETS.register_module()
+class NumberedDataset(TinyDataset):
+    """Samples whose labels are their numbers."""
+
+    def __getitem__(self, index):
+        sample = BaseDataElement(metainfo=dict(img_path=f'{index}.png'), gt_label=torch.tensor([index]))
+        return dict(super().__getitem__(index), data_samples=sample)
+
+
+def test_every_run_checks_its_labels(tmp_path):
+    cfg = config(tmp_path, batch_size=1, model=dict(type='TinyClassifier'))
+    cfg.train_dataloader.dataset = dict(type='NumberedDataset', length=4)
+    with pytest.raises(ValueError, match=r'^2.png has label 2, but head has 2 classes, 0 to 1: correct the labels, or'):
+        build_runner(cfg).train()
 
 
 def test_only_label_maps_are_checked_in_validation():

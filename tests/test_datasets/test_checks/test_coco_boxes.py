@@ -236,7 +236,13 @@ def test_most_objects_are_crowds(path, config, messages):
 def test_classes_without_objects(path, config, messages):
     with edited(path) as content:
         content['annotations'] = [
-            dict(one, id=len(content['annotations']) * i + one['id'], category_id=1, bbox=[i + 3, one['id'], 9, 9], area=81)
+            dict(
+                one,
+                id=len(content['annotations']) * i + one['id'],
+                category_id=1,
+                bbox=[i + 3, one['id'], 9, 9],
+                area=81,
+            )
             for i in range(10)
             for one in content['annotations']
         ]

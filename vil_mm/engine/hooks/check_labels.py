@@ -67,9 +67,10 @@ class CheckLabelsHook(Hook):
             if wrong.any():
                 found = labels[wrong].unique().tolist()
                 allowed = '' if ignored is None else f', or {ignored}, to be ignored'
+                path = getattr(sample, 'seg_map_path', None) or getattr(sample, 'img_path', 'an image')
                 raise ValueError(
-                    f'{getattr(sample, "img_path", "an image")} has label {", ".join(map(str, found[:8]))}, but '
-                    f'{name} has {number} classes, 0 to {number - 1}{allowed}: correct the labels, or num_classes'
+                    f'{path} has label {", ".join(map(str, found[:8]))}, but {name} has {number} classes, '
+                    f'0 to {number - 1}{allowed}: correct the labels, or num_classes'
                 )
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
