@@ -250,8 +250,11 @@ def test_images_of_another_label_than_their_folder(messages):
     samples = [(f'{name}/{i}.png', label) for label, name in enumerate(CLASSES) for i in range(3)]
     odd = [('cat/3.png', 1)]
     mixed = [(name.split('/')[1], label) for name, label in samples]  # folders of another meaning
+    even = [(f'{name}/{i}.png', label) for label, name in enumerate(CLASSES[:2]) for i in range(9)]
+    even += [(f'owl/{i}.png', i) for i in (2, 1, 0)]  # of no class more than of others
+    tops = [(f'{name}/{i}.png', i % 5 // 4) for name in CLASSES for i in range(5)]
     days = [('a/0.png', 0), ('a/1.png', 0), ('b/0.png', 0), *odd]
-    for right in (samples, mixed, days):
+    for right in (samples, mixed, days, even, tops):
         image_lists.warn_of_odd(right, 'list.txt', 'train_dataloader')
     assert not messages
     image_lists.warn_of_odd(samples + odd, 'list.txt', 'train_dataloader')

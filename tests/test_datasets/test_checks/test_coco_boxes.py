@@ -82,6 +82,25 @@ def test_images_tell_the_form(form, path, scenes, config):
     fails(cfg, rf'\d+ of {len(boxes)} boxes of {path} fit their image only as {form}; ')
 
 
+def test_generous_boxes_pass(path, config, messages):
+    """Around objects that fill their images, and some pixels more."""
+    with edited(path) as content:
+        place(content, [[x, 2, 131 - x, 128] for x in range(40)])
+    cfg = config('retinanet')
+    cfg.train_dataloader.dataset.filter_cfg = None
+    check_data(cfg, ['train_dataloader'])
+    assert len(messages) == 1 and '40 boxes reach beyond their image' in messages[0]
+
+
+def test_few_boxes_do_not_tell(path, config, messages):
+    with edited(path) as content:
+        place(content, [[2, 2, 120, 120], [9, 30, 110, 118], [5, 5, 100, 90]])
+    cfg = config('retinanet')
+    cfg.train_dataloader.dataset.filter_cfg = None
+    check_data(cfg, ['train_dataloader'])
+    assert len(messages) == 1 and '1 boxes reach beyond their image' in messages[0]
+
+
 def wide():
     import cv2
 

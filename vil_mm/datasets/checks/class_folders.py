@@ -138,7 +138,8 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
     with_label = is_zip(dataset) or listing.with_label
     by_folder = with_label and not listing.ann_file
     folders = ['']
-    head = (cfg.get('model') or {}).get('head')
+    # other data may have other classes, as in retrieval
+    head = (cfg.get('model') or {}).get('head') if where.startswith('train') else None
     number = len(names) if names else head.get('num_classes') if isinstance(head, dict) else None
     if is_zip(dataset):  # which checks itself
         root = str(listing.archive)

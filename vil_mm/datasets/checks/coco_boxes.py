@@ -18,6 +18,8 @@ FORMS = {
     '[y1, x1, y2, x2]': lambda a, b, c, d: (b, a, d - b, c - a),
     '[center x, center y, width, height]': lambda a, b, c, d: (a - c / 2, b - d / 2, c, d),
 }
+#: How few boxes may fit another form by chance.
+FEW = 5
 #: How many masks of run lengths are decoded.
 RUNS = 1000
 #: Pixels by which edges of equal boxes may differ, because of rounding and of whether the last pixel counts.
@@ -63,9 +65,9 @@ def check_boxes(
     warn(where, describe(flat), 'objects have polygons without an area: their masks are empty')
     large = chosen & (area > 1.1 * (box[:, 2:] + TOLERANCE).prod(axis=1))
     warn(where, describe(large), 'objects have a larger area than their box: results by size will be wrong')
-    small = chosen & (20 * area < box[:, 2:].prod(axis=1))
+    small = chosen & (20 * area < np.where(polygons.area > 0, polygons.area, box[:, 2:].prod(axis=1)))
     if 2 * small.sum() > chosen.sum():
-        warn(where, describe(small), 'objects have less than a 20th of the area of their box: are areas in pixels?')
+        warn(where, describe(small), 'objects have less than a 20th of the area that they cover: is it in pixels?')
 
 
 def check_form(annotations: Annotations, chosen: np.ndarray, polygons: Polygons, path: Path, where: str) -> None:
@@ -85,30 +87,27 @@ def check_form(annotations: Annotations, chosen: np.ndarray, polygons: Polygons,
         return
     box, area, bounds = annotations.box, annotations.area, polygons.bounds
     size = annotations.sizes[annotations.image]
-    beyond, apart = chosen & ~is_inside(box, size), differ(box, bounds) > TOLERANCE
+    # by so much that they are not just drawn generously
+    beyond = chosen & (box[:, :2] + box[:, 2:] > 1.1 * size).any(axis=1)
+    apart = differ(box, bounds) > TOLERANCE
     has_polygons = chosen & np.isfinite(polygons.area)
     others = chosen & ~has_polygons
     for form, convert in FORMS.items():
         meant = np.stack(convert(*box.T), axis=1)
         proper = (meant[:, 2:] > 0).all(axis=1)
-        inside = proper & is_inside(meant, size)
-        for tells, among, share, what in (
-            (beyond & inside, chosen & (inside.mean(where=chosen) > 0.99), 0.25, 'image'),
-            (has_polygons & apart & (differ(meant, bounds) <= TOLERANCE), has_polygons, 0.1, 'polygons'),
-            (others & proper & ~covers(box, area) & covers(meant, area), others, 0.1, 'area'),
+        inside = proper & ((meant[:, :2] >= -1) & (meant[:, :2] + meant[:, 2:] <= size + 1)).all(axis=1)
+        for tells, among, what in (
+            (beyond & inside, chosen & (inside.mean(where=chosen) > 0.99), 'image'),
+            (has_polygons & apart & (differ(meant, bounds) <= TOLERANCE), has_polygons, 'polygons'),
+            (others & proper & ~covers(box, area) & covers(meant, area), others, 'area'),
         ):
-            if tells.sum() > share * among.sum() > 0:
+            if tells.sum() >= FEW and 10 * tells.sum() > among.sum() > 0:
                 stop(
                     where,
                     annotations.describe(tells),
                     f'of {among.sum()} boxes of {path} fit their {what} only as {form}',
                     'write boxes as [x, y, width, height] in pixels, and polygons as [[x1, y1, x2, y2, ...], ...]',
                 )
-
-
-def is_inside(box: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Tell whether boxes ``[x, y, w, h]`` are within their images, to a pixel, (m,)."""
-    return ((box[:, :2] >= -1) & (box[:, :2] + box[:, 2:] <= size + 1)).all(axis=1)
 
 
 def differ(box: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
 
     Raises:
         ValueError: If label maps are in color or lossy, hold values that belong
-            to no class, hold only ignored values, or are copies of one.
+            to no class, or hold only ignored values.
     """
     read = spread(maps, SAMPLE)
     of = f'of the {len(read)} label maps read'
@@ -91,7 +91,7 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
     palette = '' if backend == 'pillow' else f' (imdecode_backend={backend!r} makes colors of palettes, unlike pillow)'
     stop(where, colored, f'{of} are in color', f'store one number per pixel, that of its class{palette}')
     check_labels(where, paths, values, labels, of)
-    check_copies(where, maps, dict(zip(paths, values)), labels)
+    warn_of_copies(where, maps, dict(zip(paths, values)), labels)
     every = set().union(*values)
     is_all = where.startswith('train') and len(read) == len(maps)
     if is_all and labels.reduced and 0 in every and labels.number not in every:
@@ -103,25 +103,22 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
     return [make_colored(where, *one) for one in zip(paths, palettes, values) if one[1]]
 
 
-def check_copies(
+def warn_of_copies(
     where: str, maps: Sequence[tuple[Path, Header]], values: Mapping[Path, list[int]], labels: Labels
 ) -> None:
-    """Check that most label maps are not copies of the same one, unless it is of one class, as those of empty images.
+    """Warn if most label maps are copies of the same one, unless it is of one class, as those of empty images.
 
     Args:
         where (str): Name of the data loader, for messages.
         maps (Sequence[tuple[Path, Header]]): All label maps.
         values (Mapping[Path, list[int]]): The values that occur in those read.
         labels (Labels): How labels are made of them.
-
-    Raises:
-        ValueError: If they are.
     """
     ((fingerprint, _),) = Counter(header.fingerprint for _, header in maps).most_common(1)
     copies = [path for path, header in maps if header.fingerprint == fingerprint]
     mixed = any(len(labels.used(values.get(path, []))) > 1 for path in copies)
     if fingerprint and mixed and len(maps) >= FEW and 2 * len(copies) > len(maps):
-        stop(where, copies, f'of {len(maps)} label maps have the same content', 'give each image its own')
+        warn(where, copies, f'of {len(maps)} label maps have the same content')
 
 
 def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]], labels: Labels, of: str) -> None:
