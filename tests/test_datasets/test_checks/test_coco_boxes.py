@@ -198,7 +198,7 @@ def test_areas_that_are_not_of_the_box(path, config, messages):
             one['area'] = 1
     check_data(config('retinanet'), LOADERS)
     assert messages[0].startswith(
-        f'train_dataloader: {len(objects)} objects have less than a 20th of the area of their'
+        f'train_dataloader: {len(objects)} objects have less than a 20th of the area'
     )
 
 

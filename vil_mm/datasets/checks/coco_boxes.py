@@ -53,7 +53,7 @@ def check_boxes(
     others = np.flatnonzero(chosen & np.isnan(areas)).tolist()
     runs = [position for position in others if isinstance(annotations.objects[position].get('segmentation'), dict)]
     for position in spread(runs, RUNS):
-        with suppress(KeyError, TypeError, ValueError):  # which only matters if masks are loaded
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # another check names what is malformed
             bounds[position], areas[position] = measure_runs(annotations.objects[position]['segmentation'])
     apart = chosen & (areas > 0) & (differ(box, bounds) > TOLERANCE) & (overlap(box, bounds) < 0.5)
     number = (areas[chosen] > 0).sum()
@@ -89,16 +89,18 @@ def check_form(annotations: Annotations, chosen: np.ndarray, polygons: Polygons,
     size = annotations.sizes[annotations.image]
     # by so much that they are not just drawn generously
     beyond = chosen & (box[:, :2] + box[:, 2:] > 1.1 * size).any(axis=1)
-    apart = differ(box, bounds) > TOLERANCE
     has_polygons = chosen & np.isfinite(polygons.area)
+    apart = np.flatnonzero(has_polygons & (differ(box, bounds) > TOLERANCE))
     others = chosen & ~has_polygons
     for form, convert in FORMS.items():
         meant = np.stack(convert(*box.T), axis=1)
+        by_polygons = np.zeros(len(chosen), dtype=bool)
+        by_polygons[apart] = differ(meant[apart], bounds[apart]) <= TOLERANCE
         proper = (meant[:, 2:] > 0).all(axis=1)
         inside = proper & ((meant[:, :2] >= -1) & (meant[:, :2] + meant[:, 2:] <= size + 1)).all(axis=1)
         for tells, among, what in (
             (beyond & inside, chosen & (inside.mean(where=chosen) > 0.99), 'image'),
-            (has_polygons & apart & (differ(meant, bounds) <= TOLERANCE), has_polygons, 'polygons'),
+            (by_polygons, has_polygons, 'polygons'),
             (others & proper & ~covers(box, area) & covers(meant, area), others, 'area'),
         ):
             if tells.sum() >= FEW and 10 * tells.sum() > among.sum() > 0:
@@ -120,7 +122,8 @@ def overlap(box: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the intersection over union of boxes ``[x, y, w, h]``, (m,)."""
     ends = np.minimum(box[:, :2] + box[:, 2:], other[:, :2] + other[:, 2:])
     common = np.maximum(ends - np.maximum(box[:, :2], other[:, :2]), 0).prod(axis=1)
-    return common / (box[:, 2:].prod(axis=1) + other[:, 2:].prod(axis=1) - common)
+    union = box[:, 2:].prod(axis=1) + other[:, 2:].prod(axis=1) - common
+    return common / np.maximum(union, 1e-6)
 
 
 def covers(box: np.ndarray, area: np.ndarray) -> np.ndarray:
