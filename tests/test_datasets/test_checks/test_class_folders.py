@@ -363,7 +363,9 @@ def test_labels_beyond_the_head(root):
     train = write_list(root, 'train', ['cat/0.png 0', 'dog/0.png 1', 'owl/0.png 2'])
     cfg = make_config(root, train=train)
     cfg.model = dict(head=dict(type='LinearClsHead', num_classes=3, in_channels=1))
-    check_data(cfg, LOADERS[:1])
+    cfg.val_dataloader.dataset.ann_file = 'val.txt'
+    write_list(root, 'val', ['cat/0.png 3', 'cat/1.png 4'])  # as for retrieval
+    check_data(cfg, LOADERS)
     cfg.model.head.num_classes = 2
     check_fails(cfg, r"line 3: 'owl/0.png 2' has class 2, must be 0 to 1, for 2 classes", loaders=LOADERS[:1])
 

@@ -197,9 +197,7 @@ def test_areas_that_are_not_of_the_box(path, config, messages):
         for one in content['annotations']:
             one['area'] = 1
     check_data(config('retinanet'), LOADERS)
-    assert messages[0].startswith(
-        f'train_dataloader: {len(objects)} objects have less than a 20th of the area'
-    )
+    assert messages[0].startswith(f'train_dataloader: {len(objects)} objects have less than a 20th of the area')
 
 
 def encode(mask, order, as_text):
