@@ -10,6 +10,7 @@ from vil_mm.datasets.checks import check_data
 from vil_mm.datasets.checks.coco_masks import find_state
 
 TRIANGLE = [1, 1, 5, 1, 5, 5]
+MALFORMED = (TRIANGLE, [list('115155')], [[1, 1, 5, None, 5, 5]], [[1, 1, 5, float('nan'), 5, 5]])
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_states(segmentation, state):
     'segmentation, message',
     [
         (None, 'is missing; such as annotation {} of {}: {}: add it, or set with_mask=False'),
-        (TRIANGLE, 'is malformed; such as annotation {} of {}: {}: write polygons'),
+        *((mask, 'is malformed; such as annotation {} of {}: {}: write polygons') for mask in MALFORMED),
         (
             dict(size=[1, 2], counts='a'),
             'is of another size than its image; such as annotation {} of {}: {}: correct',

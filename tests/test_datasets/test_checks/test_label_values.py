@@ -283,5 +283,5 @@ def test_classes_in_no_label_map(maps, config, messages):
         fill(path, [0, *{1, 2, 3, 4, 5, 6, 7, 8, 9, 10} - {4, 1 + i % 10}])
     check_data(config('upernet'), LOADERS[:1])
     assert [message for message in messages if 'content' not in message] == [
-        'train_dataloader: 1 classes are in no label map; such as label 4'
+        'train_dataloader: 1 classes are in none of the 55 label maps; such as label 4'
     ]

@@ -91,7 +91,7 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
     palette = '' if backend == 'pillow' else f' (imdecode_backend={backend!r} makes colors of palettes, unlike pillow)'
     stop(where, colored, f'{of} are in color', f'store one number per pixel, that of its class{palette}')
     check_labels(where, paths, values, labels, of)
-    warn_of_copies(where, maps, dict(zip(paths, values)), labels)
+    warn_of_one_map(where, maps, dict(zip(paths, values)), labels)
     every = set().union(*values)
     is_all = where.startswith('train') and len(read) == len(maps)
     if is_all and labels.reduced and 0 in every and labels.number not in every:
@@ -99,11 +99,11 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
         warn(where, last, 'label is in no label map: if 0 is a class too, set reduce_zero_label=False')
     lacking = sorted(set(range(labels.number or 0)) - labels.used(every) - {labels.ignored})
     if is_all and len(read) >= ENOUGH * (labels.number or 0):
-        warn(where, [f'label {label}' for label in lacking], 'classes are in no label map')
+        warn(where, [f'label {label}' for label in lacking], f'classes are in none of the {len(read)} label maps')
     return [make_colored(where, *one) for one in zip(paths, palettes, values) if one[1]]
 
 
-def warn_of_copies(
+def warn_of_one_map(
     where: str, maps: Sequence[tuple[Path, Header]], values: Mapping[Path, list[int]], labels: Labels
 ) -> None:
     """Warn if most label maps are copies of the same one, unless it is of one class, as those of empty images.
