@@ -59,15 +59,22 @@ def check_palettes(maps: Sequence[Colored]) -> None:
         ValueError: If all colors in a label map are in others too, and some
             stand for other values there.
     """
-    counts: defaultdict[Color, Counter] = defaultdict(Counter)
+    places: defaultdict[Color, Counter] = defaultdict(Counter)
+    palettes: defaultdict[Color, set] = defaultdict(set)
     for one in maps:
         for value in one.values:
-            counts[one.palette[value]][value] += 1
-    usual = {color: count.most_common(1)[0][0] for color, count in counts.items()}
+            places[one.palette[value]][value] += 1
+            palettes[one.palette[value]].add(tuple(one.palette))
+    usual = {color: count.most_common(1)[0][0] for color, count in places.items()}
     for where in dict.fromkeys(one.where for one in maps):
+        moved = []
+        for one in maps:
+            # not the colors of label maps that are drawn in colors of their own
+            known = {color: usual[color] for color in one.palette if palettes[color] - {tuple(one.palette)}}
+            moved += find_moved([one], known) if one.where == where else []
         stop(
             where,
-            find_moved([one for one in maps if one.where == where], usual),
+            moved,
             'label maps have palettes in which the colors of the others stand for other values',
             'give all the same palette and the values that belong to it',
         )
