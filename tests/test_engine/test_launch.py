@@ -125,6 +125,7 @@ def test_safeguards_of_a_pure_python_config(built, pure):
     assert [hook.type for hook in built[0].custom_hooks] == [
         CheckFiniteLossHook,
         'vil_mm.CheckClassesHook',
+        'vil_mm.CheckLabelsHook',
         'vil_mm.CheckParametersHook',
         'vil_mm.CheckTrainingHook',
         'vil_mm.FollowScheduleHook',

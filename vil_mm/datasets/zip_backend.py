@@ -77,6 +77,11 @@ class ZipArchive:
     def __contains__(self, name: str) -> bool:
         return name in self._zip.NameToInfo
 
+    def stat(self, name: str) -> tuple[int, int]:
+        """Return the size in bytes and the checksum of a file of the archive."""
+        info = self._zip.getinfo(name)
+        return info.file_size, info.CRC
+
     def read(self, name: str) -> bytes:
         """Read a file of the archive.
 

@@ -96,3 +96,7 @@ class ZipDataset(BaseDataset):
         if not data_list:
             raise ValueError(f'{map_file} names no images')
         return data_list
+
+    def stat(self, name: str) -> tuple[int, int]:
+        """Return the size in bytes and the checksum of an image in the archive."""
+        return open_archive(str(self.archive)).stat(name)

@@ -20,13 +20,27 @@ from .._extras import EXTRAS, require
 from ..registry import find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
 from .checks.types import explain
-from .hooks import CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, CheckTrainingHook, FollowScheduleHook
+from .hooks import (
+    CheckClassesHook,
+    CheckFiniteLossHook,
+    CheckLabelsHook,
+    CheckParametersHook,
+    CheckTrainingHook,
+    FollowScheduleHook,
+)
 from .optimizers import CPUAmpOptimWrapper
 from .overrides import add_override_argument, override
 
 SYNCHRONIZED_NORMS = (torch.nn.SyncBatchNorm, SyncBatchNorm)
 #: Hooks of every run.
-SAFEGUARDS = (CheckClassesHook, CheckFiniteLossHook, CheckParametersHook, CheckTrainingHook, FollowScheduleHook)
+SAFEGUARDS = (
+    CheckClassesHook,
+    CheckFiniteLossHook,
+    CheckLabelsHook,
+    CheckParametersHook,
+    CheckTrainingHook,
+    FollowScheduleHook,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,15 +1,18 @@
 """Images of classes, in folders, lists and zip files."""
 
+import re
 import shutil
 import zipfile
+import zlib
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
 
 from tests.conftest import ROOT
 from tests.test_datasets.test_checks.conftest import LOADERS
-from vil_mm.datasets.checks import check_data, class_folders
+from vil_mm.datasets.checks import check_data, class_folders, image_lists
 from vil_mm.datasets.checks.configured import find_datasets
 
 CLASSES = ['cat', 'dog', 'owl']
@@ -17,7 +20,8 @@ CLASSES = ['cat', 'dog', 'owl']
 
 def write(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', (4, 4)).save(path)
+    pixels = np.random.default_rng(zlib.crc32(str(path).encode())).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
@@ -236,9 +240,9 @@ def test_lists_of_other_labels(root, messages):
 def test_lists_that_contradict_themselves(root, messages):
     lines = [f'{name}/{number}.png {label}' for label, name in enumerate(CLASSES) for number in range(2)]
     check_data(make_config(root, train=write_list(root, 'train', [*lines, lines[1], lines[1]])), LOADERS)
-    again = f'train_dataloader: 2 images are listed in {root}/train.txt again, and count more than once; '
-    assert messages == [again + 'such as line 7: cat/1.png; line 8: cat/1.png']
-    twice = rf'train_dataloader: {root}/train.txt, line 7: cat/1.png has class 2, but 0 in an earlier line'
+    again = f'train_dataloader: 1 images are listed in {root}/train.txt again, and count more than once; '
+    assert messages == [again + 'such as cat/1.png']
+    twice = rf'train_dataloader: 1 images have two labels in {root}/train.txt; such as cat/1.png \(0 and 2\): keep'
     check_fails(make_config(root, train=write_list(root, 'train', [*lines, 'cat/1.png 2'])), twice)
 
 
@@ -246,11 +250,14 @@ def test_images_of_another_label_than_their_folder(messages):
     samples = [(f'{name}/{i}.png', label) for label, name in enumerate(CLASSES) for i in range(3)]
     odd = [('cat/3.png', 1)]
     mixed = [(name.split('/')[1], label) for name, label in samples]  # folders of another meaning
+    even = [(f'{name}/{i}.png', label) for label, name in enumerate(CLASSES[:2]) for i in range(9)]
+    even += [(f'owl/{i}.png', i) for i in (2, 1, 0)]  # of no class more than of others
+    tops = [(f'{name}/{i}.png', i % 5 // 4) for name in CLASSES for i in range(5)]
     days = [('a/0.png', 0), ('a/1.png', 0), ('b/0.png', 0), *odd]
-    for right in (samples, mixed, days):
-        class_folders.warn_of_odd(right, 'list.txt', 'train_dataloader')
+    for right in (samples, mixed, days, even, tops):
+        image_lists.warn_of_odd(right, 'list.txt', 'train_dataloader')
     assert not messages
-    class_folders.warn_of_odd(samples + odd, 'list.txt', 'train_dataloader')
+    image_lists.warn_of_odd(samples + odd, 'list.txt', 'train_dataloader')
     assert '1 images have another label in list.txt than the other' in messages[0] and 'cat/3.png (1, ' in messages[0]
 
 
@@ -283,7 +290,7 @@ def test_zip_files(root):
     for split, names in (('train', CLASSES), ('val', CLASSES[::-1])):
         with zipfile.ZipFile(root / f'{split}.zip', 'w') as archive:
             for name in names:
-                archive.write(root / 'train/cat/0.png', f'{name}/0.png')
+                archive.write(root / split / name / '0.png', f'{name}/0.png')
         lines = [f'{name}/0.png\t{label}' for label, name in enumerate(names)]
         (root / f'{split}_map.txt').write_text('\n'.join(lines))
     cfg = make_config(root)
@@ -301,3 +308,90 @@ def test_names_of_classes(root):
     assert names(classes=('a', 'b', 'c')) == ['a', 'b', 'c']
     assert names(ann_file='train.txt') is names(with_label=False) is None
     assert len(names(type='ImageNet')) == 1000
+
+
+def test_images_in_two_classes(root, messages):
+    shutil.copy(root / 'train/cat/0.png', root / 'train/owl/7.png')
+    shutil.copy(root / 'train/cat/0.png', root / 'train/cat/7.png')  # as if to count twice
+    check_data(make_config(root), LOADERS)
+    copy = f'such as {root}/train/owl/7.png is {root}/train/cat/'  # 0.png or 7.png: folders are not sorted
+    assert len(messages) == 1 and copy in messages[0]
+    assert 'train_dataloader: 1 images are in another class too, with the same content; ' in messages[0]
+
+
+def test_equal_fingerprints_of_other_content(root, messages, monkeypatch):
+    monkeypatch.setattr('builtins.hash', lambda value: 1)
+    check_data(make_config(root), LOADERS)
+    assert not messages
+
+
+def test_copies_of_images_of_another_loader(root, messages):
+    shutil.copy(root / 'train/cat/0.png', root / 'val/cat/7.png')
+    check_data(make_config(root), LOADERS)
+    assert messages == [
+        'val_dataloader: 1 images are copies of those of another data loader, and say nothing about unseen ones; '
+        f'such as {root}/val/cat/7.png is {root}/train/cat/0.png'
+    ]
+
+
+def test_classes_without_images(root, messages):
+    (root / 'val/emu').mkdir()
+    (root / 'train/emu').mkdir()
+    check_data(make_config(root), LOADERS)
+    assert messages == [f'train_dataloader: 1 classes have no image in {root}/train; such as emu']
+
+
+def test_names_that_are_almost_the_same(root, messages):
+    for split in ('train', 'val'):
+        for name in ('Black Cat', 'black_cat', 'a', 'A', '1_11', '11_1'):
+            write(root / split / name / '0.png')
+    check_data(make_config(root), LOADERS)
+    almost = (
+        "1 names of class folders in {}/{} are almost the same: each is a class of its own; such as 'Black Cat' and "
+    )
+    assert messages == [
+        f'{split}_dataloader: ' + almost.format(root, split) + "'black_cat'" for split in ('train', 'val')
+    ]
+
+
+def test_parts_of_the_data_as_classes(root):
+    fails = r'train_dataloader: the classes in {} are train, val, which are parts of the data: set data_prefix'
+    check_fails(make_config(root, data_prefix=''), fails.format(root))
+
+
+def test_labels_beyond_the_head(root):
+    train = write_list(root, 'train', ['cat/0.png 0', 'dog/0.png 1', 'owl/0.png 2'])
+    cfg = make_config(root, train=train)
+    cfg.model = dict(head=dict(type='LinearClsHead', num_classes=3, in_channels=1))
+    cfg.val_dataloader.dataset.ann_file = 'val.txt'
+    write_list(root, 'val', ['cat/0.png 3', 'cat/1.png 4'])  # as for retrieval
+    check_data(cfg, LOADERS)
+    cfg.model.head.num_classes = 2
+    check_fails(cfg, r"line 3: 'owl/0.png 2' has class 2, must be 0 to 1, for 2 classes", loaders=LOADERS[:1])
+
+
+@pytest.mark.parametrize(
+    'lines, message',
+    [
+        (['cat/0.png 0', 'dog/0.png 1', 'dog/0.png 0'], r'1 images have two labels in .*; such as dog/0.png \(1 and 0'),
+        (['cat/0.png 0', 'cat/0.png 0', 'dog/0.png 1'], '1 images are listed in .* again, and count more than once; '),
+        (['cat/0.png 0', 'dog/0.png 1', 'owl/0.png 1'], '1 images are in another class too, .*train.zip/owl/0.png is '),
+        (['cat/0.png 0', 'dog/0.png 0'], '1 classes have no image in .*train_map.txt; such as b'),
+        (['cat/0.png 0', 'emu/0.png 1'], r'1 images in .*train\.zip are empty; such as emu/0.png: write them anew'),
+    ],
+)
+def test_zip_files_that_contradict_themselves(lines, message, root, messages):
+    with zipfile.ZipFile(root / 'train.zip', 'w') as archive:
+        for name, source in (('cat', 'cat'), ('dog', 'dog'), ('owl', 'cat')):
+            archive.write(root / 'train' / source / '0.png', f'{name}/0.png')
+        archive.writestr('emu/0.png', b'')
+    (root / 'train_map.txt').write_text('\n'.join(lines))
+    cfg = make_config(root)
+    cfg.train_dataloader.dataset = dict(
+        type='vil_mm.ZipDataset', data_root=str(root), metainfo=dict(classes=['a', 'b'])
+    )
+    try:
+        check_data(cfg, LOADERS[:1])
+    except ValueError as error:
+        messages.append(str(error))
+    assert len(messages) == 1 and re.search(message, messages[0])

@@ -10,6 +10,7 @@ from vil_mm.datasets.checks import check_data
 from vil_mm.datasets.checks.coco_masks import find_state
 
 TRIANGLE = [1, 1, 5, 1, 5, 5]
+MALFORMED = (TRIANGLE, [list('115155')], [[1, 1, 5, None, 5, 5]], [[1, 1, 5, float('nan'), 5, 5]])
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_states(segmentation, state):
     'segmentation, message',
     [
         (None, 'is missing; such as annotation {} of {}: {}: add it, or set with_mask=False'),
-        (TRIANGLE, 'is malformed; such as annotation {} of {}: {}: write polygons'),
+        *((mask, 'is malformed; such as annotation {} of {}: {}: write polygons') for mask in MALFORMED),
         (
             dict(size=[1, 2], counts='a'),
             'is of another size than its image; such as annotation {} of {}: {}: correct',
@@ -66,7 +67,8 @@ def test_run_lengths(scenes, messages, config):
 
     path = scenes / 'annotations/train.json'
     with edited(path) as content:
-        content['annotations'][0]['segmentation'] = dict(size=[128, 128], counts=[0, 99, 128 * 128 - 99])
+        runs = dict(size=[128, 128], counts=[0, 99, 128 * 128 - 99])
+        content['annotations'][0].update(segmentation=runs, bbox=[0, 0, 1, 99], area=99)
     cfg = config('mask-rcnn')
     number = sum(one['image_id'] == content['images'][0]['id'] for one in content['annotations'])
     assert content['annotations'][0]['image_id'] == content['images'][0]['id']

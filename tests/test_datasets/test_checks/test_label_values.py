@@ -176,3 +176,117 @@ def test_cityscapes_ids(scenes, config):
         change([path], lambda labels: labels + 23)
         path.rename(path.with_name(f'{path.stem}_gtFine_labelIds.png'))
     check_fails(cfg, r'hold values of no class; .*_labelTrainIds\.png')
+
+
+COLORS = np.random.default_rng(0).permutation(256)[: 11 * 3].reshape(11, 3).tolist()
+
+
+def color(paths, colors):
+    """Give label maps a palette, and values that stand for the same colors as before."""
+    for path in paths:
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+        if image.mode == 'P':
+            old = np.array(image.getpalette()[: 11 * 3]).reshape(11, 3).tolist()
+            labels = np.array([colors.index(old[value]) for value in range(11)], np.uint8)[labels]
+        image = Image.fromarray(labels, mode='P')
+        image.putpalette(np.ravel(colors).tolist())
+        image.save(path)
+
+
+def all_maps(scenes):
+    return sorted((scenes / 'label_maps').rglob('*.png'))
+
+
+def test_values_in_another_order(scenes, maps, config, messages):
+    """As tools write them that sort colors by how often they occur."""
+    color(all_maps(scenes), COLORS)
+    check_data(config('upernet'), LOADERS)
+    assert not messages
+    color(maps[:1], [COLORS[i] for i in (0, *range(10, 0, -1))])
+    value = np.unique(Image.open(maps[0]))[1]
+    moved = rf'{maps[0]}: such as \({", ".join(map(str, COLORS[11 - value]))}\) is {value}, not {11 - value}'
+    found = rf'1 label maps have palettes in which the colors of the others stand for other values; such as {moved}'
+    check_fails(config('upernet'), rf'train_dataloader: {found}.*: give all the same palette')
+
+
+def test_values_in_another_order_in_validation(scenes, maps, config):
+    fill(maps[0], range(11))
+    color(all_maps(scenes), COLORS)
+    color(sorted((scenes / 'label_maps/val').iterdir()), [COLORS[i] for i in (0, *range(10, 0, -1))])
+    check_fails(config('upernet'), r'val_dataloader: 2 label maps have palettes in which the colors of the others')
+
+
+def test_palettes_of_other_colors_pass(scenes, maps, config, messages):
+    """Such as shades of gray, and colors that only pictures are drawn in."""
+    for path, number in zip(maps, (11, 11, 6)):
+        fill(path, range(number))
+    color(all_maps(scenes), COLORS)
+    other = np.roll(COLORS, 1, axis=1)
+    other[4] = COLORS[5]  # by chance
+    for path, palette in zip(maps, (other, *(np.tile(np.arange(11)[:, None] * step, 3) for step in (9, 18)))):
+        image = Image.open(path)
+        image.putpalette(palette.ravel().tolist())
+        image.save(path)
+    check_data(config('upernet'), LOADERS)
+    assert not messages
+
+
+def test_colors_of_the_dataset(scenes, maps, config, messages):
+    color(all_maps(scenes), COLORS)
+    check_data(make_config(config, metainfo=dict(classes=CLASSES, palette=COLORS)), LOADERS)
+    assert not messages
+    turned = [COLORS[i] for i in (0, *range(10, 0, -1))]
+    check_data(make_config(config, metainfo=dict(classes=CLASSES, palette=turned)), LOADERS)
+    what = 'label maps have palettes in which the colors of classes, as the dataset has them, stand for other values'
+    assert [message.split(';')[0] for message in messages] == [
+        f'train_dataloader: 5 {what}',
+        f'val_dataloader: 2 {what}',
+    ]
+
+
+def test_copies_of_one_label_map(maps, config, messages):
+    content = maps[0].read_bytes()
+    for path in maps[:3]:
+        path.write_bytes(content)
+    check_data(config('upernet'), LOADERS)
+    assert f'train_dataloader: 3 of 5 label maps have the same content; such as {maps[0]}; ' in messages.pop()
+    change(maps[:3], np.zeros_like)  # images without an object
+    check_data(config('upernet'), LOADERS)
+    assert not messages
+
+
+def multiply(maps, number):
+    """Repeat the training images, with label maps of blocks of the given labels."""
+    for i in range(number):
+        for path in (maps[0], maps[0].parents[2] / 'train/0000.png'):
+            path.with_name(f'{i:04d}.png').write_bytes(path.read_bytes())
+        yield maps[0].with_name(f'{i:04d}.png')
+
+
+def fill(path, labels):
+    """Make a label map of random pixels of some labels, all of which occur."""
+    pixels = np.random.default_rng(0).choice(labels, 128 * 128)
+    pixels[: len(labels)] = labels
+    Image.fromarray(pixels.reshape(128, 128).astype(np.uint8)).save(path)
+
+
+def test_numbers_of_objects(maps, config, messages):
+    for i, path in enumerate(multiply(maps, 30)):
+        fill(path, range(3 + i % 5))
+    check_data(config('upernet'), LOADERS[:1])
+    numbered = '30 of the 30 label maps read hold the labels from 0 on without a gap, as if they numbered objects'
+    assert numbered in messages[0]
+    messages.clear()
+    fill(path, [0, 2, 5])
+    check_data(config('upernet'), LOADERS[:1])
+    assert not [message for message in messages if 'numbered' in message]
+
+
+def test_classes_in_no_label_map(maps, config, messages):
+    for i, path in enumerate(multiply(maps, 55)):
+        fill(path, [0, *{1, 2, 3, 4, 5, 6, 7, 8, 9, 10} - {4, 1 + i % 10}])
+    check_data(config('upernet'), LOADERS[:1])
+    assert [message for message in messages if 'content' not in message] == [
+        'train_dataloader: 1 classes are in none of the 55 label maps; such as label 4'
+    ]

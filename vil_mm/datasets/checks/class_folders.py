@@ -1,20 +1,22 @@
 """Images of classes, in one folder per class, in lists, or in zip files."""
 
 import os
-from collections import Counter, defaultdict
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
 from . import declared_classes
 from .class_lists import difference
 from .configured import Configured
-from .image_files import SUFFIXES, check_image_files, spread, walk_files, warn_of_shared
+from .image_copies import Image, find_copies, warn_of_copies, warn_of_shared
+from .image_files import SUFFIXES, check_image_files, spread, walk_files
+from .image_lists import check_samples, find_labels, read_list
 from .image_sizes import check_equal_sizes
 from .messages import note, some, stop, warn
 
@@ -22,6 +24,8 @@ from .messages import note, some, stop, warn
 SAMPLE = 50_000
 #: Folders that file systems and archives add, besides hidden ones.
 FOREIGN = {'__MACOSX', '__pycache__', '@eaDir', 'lost+found', '$RECYCLE.BIN'}
+#: Parts of the data, which are no classes.
+SPLITS = {'train', 'training', 'val', 'valid', 'validation', 'test', 'testing'}
 
 
 class Contents(NamedTuple):
@@ -34,6 +38,7 @@ class Contents(NamedTuple):
         labels (dict[str, int]): The labels of folders, if each class has a
             folder of its own.
         by_folder (bool): Whether the folders make the labels, not a list.
+        read (list[Image]): The images that were read, with their labels.
     """
 
     where: str
@@ -41,6 +46,7 @@ class Contents(NamedTuple):
     images: list[str]
     labels: dict[str, int]
     by_folder: bool
+    read: list[Image]
 
 
 def holds_class_folders(dataset: Configured) -> bool:
@@ -65,6 +71,7 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
     loader = ''
     first: Contents | None = None
     loaders: dict[str, str] = {}  # of the images
+    known: dict[int, Image] = {}
     for dataset in datasets:
         listing, own = build_listing(dataset)
         if own and names and own != names:
@@ -80,6 +87,7 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
             compare(contents, first)
         if 'indices' not in dataset.config and 'KFoldDataset' not in str(cfg[dataset.where]):
             warn_of_shared(dataset.where, contents.images, loaders)
+            warn_of_copies(dataset.where, [image[:2] for image in contents.read], known)
 
 
 def class_names(dataset: Configured) -> list[str] | None:
@@ -126,42 +134,82 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
         names (Sequence[str], optional): The classes, if the config names them.
         cfg (Config): The whole config.
     """
-    where = dataset.where
-    if is_zip(dataset):  # it checks itself
-        infos = listing.load_data_list()
-        samples = [(info['img_path'].partition('.zip/')[2], info['gt_label']) for info in infos]
-        return Contents(where, str(listing.archive), [info['img_path'] for info in infos], find_labels(samples), False)
-    root, labels = listing.img_prefix, {}
-    by_folder = listing.with_label and not listing.ann_file
-    if by_folder:
-        folders = list_folders(listing, where)
-        labels = {folder: label for label, folder in enumerate(folders)}
-        check_count(where, root, folders, names)
-        images = list_images(listing, where, folders)
+    where, root, labels = dataset.where, listing.img_prefix, {}
+    with_label = is_zip(dataset) or listing.with_label
+    by_folder = with_label and not listing.ann_file
+    folders = ['']
+    # other data may have other classes, as in retrieval
+    head = (cfg.get('model') or {}).get('head') if where.startswith('train') else None
+    number = len(names) if names else head.get('num_classes') if isinstance(head, dict) else None
+    if is_zip(dataset):  # which checks itself
+        root = str(listing.archive)
+        samples = [(info['img_path'][len(root) + 1 :], info['gt_label']) for info in listing.load_data_list()]
     elif listing.ann_file:
-        samples = read_list(listing, where, names)
-        labels = find_labels(samples)
-        images = [os.path.join(root, name) for name, _ in samples]
+        samples = read_list(listing, where, number)
     else:
-        images = list_images(listing, where, [''])
+        if by_folder:
+            folders = list_folders(listing, where)
+            check_count(where, root, folders, names)
+            warn_of_alike(where, root, folders)
+        samples = list_images(listing, where, folders)
+    if by_folder:
+        labels = {folder: label for label, folder in enumerate(folders)}
+    elif with_label:
+        check_samples(samples, listing.ann_file, where)
+        labels = find_labels(samples)
     places = {name: place for place, name in enumerate(names or [])}
     moved = [
         f'{name} ({label}, not {places[name]})' for name, label in labels.items() if places.get(name, label) != label
     ]
     order = 'the sorted folders' if by_folder else listing.ann_file
     stop(where, moved, f'classes have another place in classes than their label, by {order}', 'name them in that order')
-    if not images:
+    if not samples:
         held = ', which must hold <class>/<image>' if by_folder else ''
         raise FileNotFoundError(f'{where}: there are no images in {root}{held}')
-    chosen = spread(images, SAMPLE)
+    if with_label and where.startswith('train'):
+        used = {label for _, label in samples}
+        classes = folders if by_folder else names or list(map(str, range(number or 0)))
+        empty = [name for label, name in enumerate(classes) if label not in used]
+        warn(where, empty, f'classes have no image in {root if by_folder else listing.ann_file}')
+    images = check_images(dataset, listing, samples, cfg)
+    copies = find_copies(images, {})
+    warn(where, copies, 'images are in another class too, with the same content')
+    return Contents(where, root, [os.path.join(root, name) for name, _ in samples], labels, by_folder, images)
+
+
+def check_images(
+    dataset: Configured, listing: BaseDataset, samples: Sequence[tuple[str, int]], cfg: Config
+) -> list[Image]:
+    """Check a sample of the images of a dataset, and tell what was read.
+
+    Args:
+        dataset (Configured): The dataset.
+        listing (BaseDataset): The same, built.
+        samples (Sequence[tuple[str, int]]): Its images, as paths in the folder
+            or the zip file, and their labels.
+        cfg (Config): The whole config.
+
+    Raises:
+        FileNotFoundError: If some are missing.
+        ValueError: If some are damaged, or are of different sizes and are not
+            resized.
+    """
+    where = dataset.where
+    if is_zip(dataset):
+        stats = [listing.stat(name) for name, _ in samples]
+        empty = [name for (name, _), (size, _) in zip(samples, stats) if size == 0]
+        stop(where, empty, f'images in {listing.archive} are empty', 'write them anew')
+        return [Image(f'{listing.archive}/{name}', hash(stat), label) for (name, label), stat in zip(samples, stats)]
+    chosen = spread(samples, SAMPLE)
     kind = 'images'
-    if len(chosen) < len(images):
-        kind = f'images, a sample of {len(images)},'
-        note(where, f'checked {len(chosen)} of the {len(images)} image files')
+    if len(chosen) < len(samples):
+        kind = f'images, a sample of {len(samples)},'
+        note(where, f'checked {len(chosen)} of the {len(samples)} image files')
     listed = f', which {listing.ann_file} lists' if listing.ann_file else ''
-    files = list(map(Path, chosen))
-    check_equal_sizes(files, check_image_files(files, where, kind, listed), dataset, cfg)
-    return Contents(where, root, images, labels, by_folder)
+    files = [Path(listing.img_prefix, name) for name, _ in chosen]
+    headers = check_image_files(files, where, kind, listed)
+    check_equal_sizes(files, headers, dataset, cfg)
+    return [Image(str(file), header.fingerprint, label) for file, header, (_, label) in zip(files, headers, chosen)]
 
 
 def list_folders(listing: BaseDataset, where: str) -> list[str]:
@@ -182,6 +230,11 @@ def list_folders(listing: BaseDataset, where: str) -> list[str]:
     odd = [str(root / name) for name in folders if name.startswith('.') or name in FOREIGN]
     advice = 'remove them, or list the images in an ann_file'
     stop(where, odd, 'folders are no classes, but mmpretrain would take them as such', advice)
+    if len(folders) > 1 and SPLITS.issuperset(folders):
+        raise ValueError(
+            f'{where}: the classes in {root} are {", ".join(folders)}, which are parts of the data: set data_prefix to '
+            'the folder of one of them'
+        )
     only = root / folders[0]
     within = sorted(only.iterdir()) if len(folders) == 1 else []
     if len(within) > 1 and all(path.is_dir() for path in within):
@@ -190,6 +243,15 @@ def list_folders(listing: BaseDataset, where: str) -> list[str]:
             f'{some([path.name for path in within])}: if these are the classes, set data_prefix to {only}'
         )
     return folders
+
+
+def warn_of_alike(where: str, root: str, folders: Sequence[str]) -> None:
+    """Warn of class folders whose names differ only in capitals and separators."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in folders:
+        alike[re.sub(r'[\W_]+', ' ', name.lower()).strip()].append(name)
+    pairs = [' and '.join(map(repr, names)) for key, names in alike.items() if len(names) > 1 and len(key) > 2]
+    warn(where, pairs, f'names of class folders in {root} are almost the same: each is a class of its own')
 
 
 def check_count(where: str, root: str, folders: Sequence[str], names: Sequence[str] | None) -> None:
@@ -208,115 +270,33 @@ def check_count(where: str, root: str, folders: Sequence[str], names: Sequence[s
     raise ValueError(text)
 
 
-def list_images(listing: BaseDataset, where: str, folders: Sequence[str]) -> list[str]:
+def list_images(listing: BaseDataset, where: str, folders: Sequence[str]) -> list[tuple[str, int]]:
     """List the images of a dataset, and warn of those that are left out.
 
     Args:
         listing (BaseDataset): The dataset.
         where (str): Name of the data loader, for messages.
         folders (Sequence[str]): The folders that hold the images.
+
+    Returns:
+        list[tuple[str, int]]: The paths of the images in the dataset's folder,
+        and the places of their folders.
     """
-    root, images, others = listing.img_prefix, [], []
-    for folder in folders:
+    root, samples, others = listing.img_prefix, [], []
+    prefix = len(os.path.join(root, ''))
+    for label, folder in enumerate(folders):
         for path in walk_files(os.path.join(root, folder)):
             if listing.is_valid_file(path):
-                images.append(path)
+                samples.append((path[prefix:], label))
             elif path.lower().endswith(SUFFIXES):
                 others.append(path)
     warn(where, others, f'images are left out, as extensions has only {", ".join(sorted(listing.extensions))}')
-    hidden = [path for path in images if '/.' in path[len(root) :]]
+    hidden = [os.path.join(root, name) for name, _ in samples if '/.' in name]
     warn(where, hidden, 'images are in hidden folders within those of the classes, and count too')
     if '' not in folders:
         direct = sorted(entry.path for entry in os.scandir(root) if listing.is_valid_file(entry.name))
         warn(where, direct, 'images are in no class folder: they are left out')
-    return images
-
-
-def read_list(listing: BaseDataset, where: str, names: Sequence[str] | None) -> list[tuple[str, int]]:
-    """Read a list of images.
-
-    Args:
-        listing (BaseDataset): The dataset.
-        where (str): Name of the data loader, for messages.
-        names (Sequence[str], optional): The classes, if the config names them.
-
-    Returns:
-        list[tuple[str, int]]: The images and their labels, which are 0 if the
-        dataset has none.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not as it must be, a label of no class, or an
-            image has two labels.
-    """
-    path = Path(listing.ann_file)
-    if not path.is_file():
-        raise FileNotFoundError(f'{where}: there is no list of images {path}')
-    samples, twice = [], []
-    known: dict[str, int] = {}  # the labels so far
-    for number, line in enumerate(list_from_file(path), start=1):
-        name, _, label = line.strip().rpartition(' ') if listing.with_label else (line, '', '0')
-        try:
-            index = int(label)
-        except ValueError:
-            name = ''
-        if not name:
-            form = 'the name of an image, a space and the number of its class' if listing.with_label else 'a name'
-            raise ValueError(f'{where}: {path}, line {number}: {line!r} must be {form}')
-        if index < 0 or (names and index >= len(names)):
-            last = f' to {len(names) - 1}, for {len(names)} classes' if names else ' or more'
-            raise ValueError(f'{where}: {path}, line {number}: {line!r} has class {index}, must be 0{last}')
-        if name in known:
-            twice.append(f'line {number}: {name}')
-        if known.setdefault(name, index) != index:
-            raise ValueError(
-                f'{where}: {path}, line {number}: {name} has class {index}, but {known[name]} in an earlier line: '
-                'keep the right one'
-            )
-        samples.append((name, index))
-    warn(where, twice, f'images are listed in {path} again, and count more than once')
-    warn_of_odd(samples, path, where)
-    if names and listing.with_label and where.startswith('train'):
-        used = {label for _, label in samples}
-        warn(where, [name for label, name in enumerate(names) if label not in used], f'classes have no image in {path}')
     return samples
-
-
-def warn_of_odd(samples: Sequence[tuple[str, int]], path: Path, where: str) -> None:
-    """Warn of images whose label is not that of most in their folder, if each label is that of most in one folder.
-
-    Args:
-        samples (Sequence[tuple[str, int]]): Images and their labels.
-        path (Path): The list of them.
-        where (str): Name of the data loader, for messages.
-    """
-    counts: defaultdict[str, Counter] = defaultdict(Counter)
-    for name, label in samples:
-        counts[os.path.dirname(name)][label] += 1
-    usual = {folder: count.most_common(1)[0][0] for folder, count in counts.items()}
-    odd = [
-        f'{name} ({label}, not {usual[os.path.dirname(name)]})'
-        for name, label in samples
-        if label != usual[os.path.dirname(name)]
-    ]
-    labels = {label for _, label in samples}
-    mostly = all(2 * max(count.values()) > count.total() for count in counts.values())
-    if mostly and len(usual) == len(labels) == len(set(usual.values())) and 5 * len(odd) <= len(samples):
-        warn(where, odd, f'images have another label in {path} than the other images of their folder')
-
-
-def find_labels(samples: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Find the labels of folders, if each holds all images of one class, else none.
-
-    Args:
-        samples (Sequence[tuple[str, int]]): Images and their labels.
-    """
-    labels: dict[str, int] = {}
-    for name, label in samples:
-        folder, separator, _ = name.partition('/')
-        if not separator or labels.setdefault(folder, label) != label:
-            return {}
-    return labels if len(set(labels.values())) == len(labels) else {}
 
 
 def compare(contents: Contents, first: Contents) -> None:

@@ -1,11 +1,13 @@
 """Datasets and metrics that read annotation files in COCO's format, for detection."""
 
 import gc
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from ...registry import nested_dicts
@@ -16,8 +18,13 @@ from .coco_file import Annotations, read_annotations
 from .coco_objects import check_objects
 from .configured import Configured, as_list, find_metrics, is_remote
 from .declared_classes import class_names
-from .image_files import check_image_files, warn_of_shared
+from .image_copies import Image, warn_of_copies, warn_of_shared
+from .image_files import check_image_files
 from .image_sizes import check_image_sizes
+from .messages import warn
+
+#: How many objects per class there must be on average to expect objects of each.
+ENOUGH = 10
 
 
 def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
@@ -39,11 +46,12 @@ def check_coco(datasets: Sequence[Configured], cfg: Config) -> None:
     """
     classes = check_same_classes([dataset for dataset in datasets if dataset.derives_from('mmdet.CocoDataset')])
     loaders: dict[str, str] = {}  # of the images
+    known: dict[int, Image] = {}
     for loader in dict.fromkeys(dataset.where for dataset in datasets):
         own = [dataset for dataset in datasets if dataset.where == loader]
         metrics = find_metrics(cfg, [loader.replace('dataloader', 'evaluator')]) if 'train' not in loader else []
         with no_garbage_collection():
-            check_loader(own, metrics, classes, cfg, loaders)
+            check_loader(own, metrics, classes, cfg, loaders, known)
 
 
 def check_loader(
@@ -52,6 +60,7 @@ def check_loader(
     classes: Sequence[str] | None,
     cfg: Config,
     loaders: dict[str, str],
+    known: dict[int, Image],
 ) -> None:
     """Check the datasets of a data loader and the metrics of its evaluator; errors as of :func:`check_coco`.
 
@@ -63,14 +72,22 @@ def check_loader(
         cfg (Config): The whole config.
         loaders (dict[str, str]): The data loaders of images so far, to which
             those of this one are added.
+        known (dict[int, Image]): An image of each fingerprint so far, likewise.
     """
     read = {}
+    counts: Counter[str] = Counter()  # of the objects of each class
     for dataset in filter(reads_coco, datasets):
         path, annotations, files = check_dataset(dataset, classes, cfg)
         if 'indices' not in dataset.config:
-            warn_of_shared(dataset.where, dict.fromkeys(map(str, files)), loaders)
+            warn_of_shared(dataset.where, files, loaders)
+            warn_of_copies(dataset.where, list(files.items()), known)
+        numbers = np.bincount(annotations.category, minlength=len(annotations.categories))
+        counts.update(dict(zip(annotations.categories, numbers.tolist())))
         if metrics:  # the objects of a large training set take gigabytes
             read[path.resolve()] = annotations
+    where, names = datasets[0].where, classes or list(counts)
+    if where.startswith('train') and all(map(reads_coco, datasets)) and counts.total() >= ENOUGH * len(names):
+        warn(where, [name for name in names if not counts[name]], 'classes have no object to learn from')
     for metric in metrics:
         if metric.derives_from('mmdet.CocoMetric') and not metric.derives_from('mmdet.LVISMetric'):
             check_metric(metric, datasets, read, classes, cfg)
@@ -106,7 +123,7 @@ def base_named(kind: type, name: str) -> Any:
 
 def check_dataset(
     dataset: Configured, classes: Sequence[str] | None, cfg: Config
-) -> tuple[Path, Annotations, list[Path]]:
+) -> tuple[Path, Annotations, dict[str, int]]:
     """Check the images and annotations of a dataset.
 
     Args:
@@ -115,8 +132,8 @@ def check_dataset(
         cfg (Config): The whole config.
 
     Returns:
-        tuple[Path, Annotations, list[Path]]: The annotation file, what it holds,
-        and the image files.
+        tuple[Path, Annotations, dict[str, int]]: The annotation file, what it
+        holds, and the image files with their fingerprints.
 
     Raises:
         FileNotFoundError: See :func:`check_coco`.
@@ -140,7 +157,7 @@ def check_dataset(
     check_image_sizes(files, headers, annotations.sizes, path, dataset, cfg)
     if not panoptic:
         check_objects(annotations, classes or annotations.categories, dataset, path)
-    return path, annotations, files
+    return path, annotations, {str(file): header.fingerprint for file, header in zip(files, headers)}
 
 
 def check_metric(

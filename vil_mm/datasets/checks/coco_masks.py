@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .coco_file import Annotations
+from .coco_polygons import Polygons
 from .messages import stop, warn
 
 ADVICE = {
@@ -29,7 +30,7 @@ def find_state(segmentation: object, width: float, height: float) -> str:
     if not segmentation:
         return 'missing'
     if isinstance(segmentation, list):
-        if not all(isinstance(part, list) and not isinstance(next(iter(part), 0), list) for part in segmentation):
+        if not all(isinstance(part, list) and isinstance(next(iter(part), 0), (int, float)) for part in segmentation):
             return 'malformed'
         return 'polygons' if any(len(part) >= 6 and len(part) % 2 == 0 for part in segmentation) else 'degenerate'
     if not isinstance(segmentation, dict):
@@ -51,12 +52,15 @@ def find_states(annotations: Annotations, chosen: np.ndarray) -> np.ndarray:
     return states
 
 
-def check_masks(annotations: Annotations, chosen: np.ndarray, poly2mask: bool, path: Path, where: str) -> np.ndarray:
+def check_masks(
+    annotations: Annotations, chosen: np.ndarray, polygons: Polygons, poly2mask: bool, path: Path, where: str
+) -> np.ndarray:
     """Check that objects have masks, and warn of those that mmdet ignores.
 
     Args:
         annotations (Annotations): The annotations.
         chosen (np.ndarray): Whether an object is loaded, (m,).
+        polygons (Polygons): Extents of their polygons.
         poly2mask (bool): Whether polygons are turned into bitmaps; if not, run
             lengths are ignored.
         path (Path): The annotation file.
@@ -68,7 +72,9 @@ def check_masks(annotations: Annotations, chosen: np.ndarray, poly2mask: bool, p
     Raises:
         ValueError: If a mask is missing, malformed or of another size.
     """
-    states = find_states(annotations, chosen)
+    measured = np.isfinite(polygons.area)
+    states = find_states(annotations, chosen & ~measured)
+    states[states == 'polygons'] = 'malformed'  # not of numbers, since they were not measured
     for state, advice in ADVICE.items():
         stop(
             where, annotations.describe(states == state), f"objects of {path}: their 'segmentation' is {state}", advice

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ...registry import nested_dicts
+from .coco_boxes import check_boxes, check_form
 from .coco_file import Annotations
 from .coco_masks import check_masks
+from .coco_polygons import measure_polygons
 from .configured import Configured, repeats
 from .messages import some, stop, warn
 
@@ -36,17 +38,18 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     x, y, w, h = annotations.box.T
     foreign, considered = ((image >= 0) & ~of_class & ~annotations.ignore), of_class & ~annotations.ignore
     inside = (np.minimum(x + w, width) > np.maximum(x, 0)) & (np.minimum(y + h, height) > np.maximum(y, 0))
-    kept = considered & inside & (annotations.area > 0) & (w >= 1) & (h >= 1)
+    sized = considered & (annotations.area > 0) & (w >= 1) & (h >= 1)
+    kept = sized & inside
     beyond = kept & ((x < 0) | (y < 0) | (x + w > width + 1) | (y + h > height + 1))
-
-    # of boxes by their corners, the second is larger than the first in both directions
-    if 2 * beyond.sum() > kept.sum() and ((w > x) & (h > y))[kept].all():
+    if considered.any() and annotations.box[considered].max() <= 1:
         stop(
             where,
-            annotations.describe(beyond),
-            f'of {len(image)} boxes of {path} reach beyond their image',
-            'write them as [x, y, width, height] in pixels, not as [x1, y1, x2, y2]',
+            annotations.describe(considered),
+            f'boxes of {path} are within the first pixel, as fractions of the width and height would be',
+            'write them in pixels',
         )
+    polygons = measure_polygons(annotations, sized)
+    check_form(annotations, sized & ~annotations.crowd, polygons, path, where)
     for chosen, what in (
         (image < 0, 'annotations are of images that the file does not list: they are left out'),
         (foreign, 'boxes have a category that is none of the classes: they are left out'),
@@ -55,10 +58,13 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     ):
         warn(where, annotations.describe(chosen), what)
     usable = kept & ~annotations.crowd
-    for step in nested_dicts(config.get('pipeline')):
-        if step.get('with_mask'):
-            usable &= check_masks(annotations, kept, step.get('poly2mask', True), path, where)
-            break
+    passed = of_class & (annotations.crowd | annotations.ignore)
+    if 2 * passed.sum() > of_class.sum():
+        warn(where, annotations.describe(passed), 'objects have iscrowd=1 or ignore=1: no class is learned from them')
+    with_masks = [step for step in nested_dicts(config.get('pipeline')) if step.get('with_mask')]
+    for step in with_masks[:1]:
+        usable &= check_masks(annotations, kept, polygons, step.get('poly2mask', True), path, where)
+    check_boxes(annotations, usable, polygons, bool(with_masks), path, where)
     warn(where, repeats(annotations.names), 'images are listed more than once, each time with a part of the objects')
     if not config.get('test_mode'):
         check_images(annotations, of_class, usable, config.get('filter_cfg') or {}, path, where)

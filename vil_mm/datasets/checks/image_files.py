@@ -19,6 +19,8 @@ FRAMES = {0xC0 + i for i in range(16)} - {0xC4, 0xC8, 0xCC}
 ORIENTATION = 0x0112  # EXIF's tag
 BLOCK = 4096
 THREADS = 16
+#: Pixels below which an image can show nothing, such as those that track visitors of a page.
+TINY = 4
 #: How names of images end, in lower case.
 SUFFIXES = (
     *('.avif', '.bmp', '.gif', '.heic', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg'),
@@ -36,12 +38,15 @@ class Header(NamedTuple):
         orientation (int): EXIF's, from 1 (upright) to 8. From 5 on, width and
             height are swapped when the image is turned upright.
         is_jpeg (bool): Whether it is a JPEG file, whatever its name.
+        fingerprint (int): The same number for files of the same content, and hardly
+            ever for others. 0 if unknown.
     """
 
     state: str
     size: tuple[int, int] | None = None
     orientation: int = 1
     is_jpeg: bool = False
+    fingerprint: int = 0
 
     @property
     def upright_size(self) -> tuple[int, int] | None:
@@ -78,6 +83,8 @@ def check_image_files(paths: Iterable[Path], loader: str, kind: str, advice: str
         raise FileNotFoundError(f'{loader}: {len(missing)} of {len(paths)} {kind} are missing; {some(missing)}{advice}')
     cause = 'they are empty, cut off or of an unknown format'
     stop(loader, damaged, f'of {len(paths)} {kind} are damaged', cause)
+    tiny = [path for path, header in zip(paths, headers) if header.size and min(header.size) < TINY]
+    warn(loader, tiny, f'of {len(paths)} {kind} are less than {TINY} pixels wide or high')
     return headers
 
 
@@ -103,12 +110,14 @@ def read_header(path: Path) -> Header:
         return Header('missing')
     try:
         start = os.pread(file, BLOCK, 0)
-        end = os.pread(file, 64, max(0, os.fstat(file).st_size - 64))
+        length = os.fstat(file).st_size
+        end = os.pread(file, 64, max(0, length - 64))
+        fingerprint = hash((length, start, end))
         known = next((format_ for format_ in ENDS if start.startswith(format_)), None)
         if known and ENDS[known] in end:
             size, has_exif = read_png(start) if known == PNG else read_jpeg(file, start)
             if size:
-                return Header('whole', size, read_orientation(path) if has_exif else 1, known == JPEG)
+                return Header('whole', size, read_orientation(path) if has_exif else 1, known == JPEG, fingerprint)
     except IsADirectoryError:
         return Header('missing')
     finally:
@@ -118,14 +127,17 @@ def read_header(path: Path) -> Header:
         try:
             with Image.open(path) as image:
                 size, is_tiff = image.size, image.format == 'TIFF'
-            return Header('whole', size, 1 if is_tiff else read_orientation(path))  # TIFF files are always read upright
+            orientation = 1 if is_tiff else read_orientation(path)  # TIFF files are always read upright
+            return Header('whole', size, orientation, fingerprint=fingerprint)
         except Exception:  # Pillow raises many kinds
             if suffix not in Image.registered_extensions():
                 return Header('whole')
     # cut off, of another format than its name says, or with bytes after its end, which readers accept
     content = path.read_bytes()
     image = mmcv.imfrombytes(content, flag='unchanged') if content else None
-    return Header('damaged') if image is None else Header('whole', image.shape[1::-1], is_jpeg=known == JPEG)
+    if image is None:
+        return Header('damaged')
+    return Header('whole', image.shape[1::-1], is_jpeg=known == JPEG, fingerprint=fingerprint)
 
 
 def read_png(start: bytes) -> tuple[tuple[int, int], bool]:
@@ -173,16 +185,3 @@ def walk_files(folder: str | Path) -> Iterator[str]:
     """List the files in a folder and in those within it, except for hidden files, which the libraries leave out."""
     for parent, _, names in os.walk(folder, followlinks=True):
         yield from (os.path.join(parent, name) for name in names if not name.startswith('.'))
-
-
-def warn_of_shared(loader: str, images: Iterable[str], loaders: dict[str, str]) -> None:
-    """Warn of images that another data loader has too, and note whose the others are.
-
-    Args:
-        loader (str): Name of the data loader.
-        images (Iterable[str]): Its images.
-        loaders (dict[str, str]): The data loaders of images so far, to which
-            these are added.
-    """
-    shared = [path for path in images if loaders.setdefault(path, loader) != loader]
-    warn(loader, shared, 'images are those of another data loader too, and say nothing about unseen ones')

@@ -11,10 +11,12 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from .class_lists import difference
 from .configured import Configured, as_list, class_of, find_metrics
 from .declared_classes import class_names
-from .image_files import SUFFIXES, Header, check_image_files, walk_files, warn_of_shared
+from .image_copies import Image, warn_of_copies, warn_of_shared
+from .image_files import SUFFIXES, Header, check_image_files, walk_files
 from .image_sizes import turns_upright
 from .label_values import Labels, check_label_values
 from .messages import stop, warn
+from .palettes import Colored, check_palettes, warn_of_palettes
 
 
 def holds_label_maps(dataset: Configured) -> bool:
@@ -39,11 +41,15 @@ def check_label_maps(datasets: Sequence[Configured], cfg: Config) -> None:
     for dataset, listing in zip(datasets, listings):
         check_same_labels(dataset, listing, datasets[0], listings[0])
     loaders: dict[str, str] = {}  # of the images
+    known: dict[int, Image] = {}
+    colored: list[Colored] = []
     for dataset, listing in zip(datasets, listings):
-        infos = listing.load_data_list()
-        check_files(dataset, listing, infos, cfg)
+        images, maps = check_files(dataset, listing, listing.load_data_list(), cfg)
+        colored += maps
         if 'indices' not in dataset.config:
-            warn_of_shared(dataset.where, [info['img_path'] for info in infos], loaders)
+            warn_of_shared(dataset.where, images, loaders)
+            warn_of_copies(dataset.where, list(images.items()), known)
+    check_palettes(colored)
 
 
 def build_listing(dataset: Configured) -> BaseDataset:
@@ -82,7 +88,9 @@ def check_same_labels(dataset: Configured, listing: BaseDataset, first: Configur
         )
 
 
-def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cfg: Config) -> None:
+def check_files(
+    dataset: Configured, listing: BaseDataset, infos: list[dict], cfg: Config
+) -> tuple[dict[str, int], list[Colored]]:
     """Check the files of a dataset; errors as of :func:`check_label_maps`.
 
     Args:
@@ -90,6 +98,10 @@ def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cf
         listing (BaseDataset): The same, built.
         infos (list[dict]): What it lists.
         cfg (Config): The whole config.
+
+    Returns:
+        tuple[dict[str, int], list[Colored]]: The images with their fingerprints,
+        and the label maps with palettes.
     """
     where, folders = dataset.where, listing.data_prefix
     if not infos:
@@ -101,19 +113,21 @@ def check_files(dataset: Configured, listing: BaseDataset, infos: list[dict], cf
     if any(path.name == listing.img_suffix for path in images):
         raise ValueError(f'{where}: the list of images {listing.ann_file} has blank lines: remove them')
     listed = f'; img_suffix={listing.img_suffix!r} is added to the names in {listing.ann_file}'
+    colored: list[Colored] = []
     headers = check_image_files(images, where, 'images', listed if listing.ann_file else '')
     if maps:
         found = next(walk_files(folders['seg_map_path']), 'none')
         named = f'; seg_map_suffix={listing.seg_map_suffix!r}, and the first file in the folder is {found}'
         map_headers = check_image_files(maps, where, 'label maps', named)
-        check_pixels(dataset, listing, list(zip(images, headers, maps, map_headers)), cfg)
+        colored = check_pixels(dataset, listing, list(zip(images, headers, maps, map_headers)), cfg)
     if not listing.ann_file:
         check_beside(where, listing, images, maps)
+    return {str(path): header.fingerprint for path, header in zip(images, headers)}, colored
 
 
 def check_pixels(
     dataset: Configured, listing: BaseDataset, pairs: Sequence[tuple[Path, Header, Path, Header]], cfg: Config
-) -> None:
+) -> list[Colored]:
     """Check the sizes and values of label maps, if the libraries' own steps load them.
 
     Args:
@@ -122,6 +136,9 @@ def check_pixels(
         pairs (Sequence[tuple[Path, Header, Path, Header]]): Images and their
             label maps.
         cfg (Config): The whole config.
+
+    Returns:
+        list[Colored]: Those of the label maps read that have palettes.
 
     Raises:
         ValueError: If label maps do not fit their images or the classes.
@@ -145,7 +162,13 @@ def check_pixels(
         check_ignored(dataset, ignored, cfg)
         labels = Labels(number, ignored, reduced, listing.label_map, *names[:1])
         maps = [(path, header) for _, _, path, header in pairs]
-        check_label_values(where, maps, labels, step.get('imdecode_backend', 'pillow'))
+        colored = check_label_values(where, maps, labels, step.get('imdecode_backend', 'pillow'))
+        palette = listing.metainfo.get('palette') or []
+        values = {labels.label(value): value for value in range(256)}
+        usual = {tuple(color): values[label] for label, color in enumerate(palette) if label in values}
+        warn_of_palettes(where, colored, usual)
+        return colored
+    return []
 
 
 def ignored_label(config: dict) -> int:

@@ -1,6 +1,7 @@
 """What the pixels of label maps hold."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,16 @@ import numpy as np
 
 from .image_files import Header, spread
 from .messages import note, stop, warn
+from .palettes import Color, Colored, make_colored, read_palette
 
 #: How many of a dataset's label maps are read.
-SAMPLE = 200
+SAMPLE = 1000
 #: How few of them need not have every common class.
 FEW = 5
+#: How many of them there must be for each class to expect all classes.
+ENOUGH = 5
+#: How many of them, with how many numbers of values, tell whether each numbers its values anew, as objects are.
+MANY, NUMBERS = 20, 4
 
 
 class Labels(NamedTuple):
@@ -57,8 +63,8 @@ class Labels(NamedTuple):
         return f'{text}, or {" or ".join(map(str, ignored))}, to be ignored' if ignored else text
 
 
-def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: Labels, backend: str) -> None:
-    """Check the pixel values of up to 200 label maps, spread evenly over all of them.
+def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: Labels, backend: str) -> list[Colored]:
+    """Check the pixel values of up to 1000 label maps, spread evenly over all of them.
 
     Args:
         where (str): Name of the data loader, for messages.
@@ -66,9 +72,12 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
         labels (Labels): How labels are made of their values.
         backend (str): The ``imdecode_backend`` that decodes them.
 
+    Returns:
+        list[Colored]: Those that have palettes.
+
     Raises:
-        ValueError: If label maps are in color or lossy, or if they hold values
-            that belong to no class, or hold only ignored values.
+        ValueError: If label maps are in color or lossy, hold values that belong
+            to no class, or hold only ignored values.
     """
     read = spread(maps, SAMPLE)
     of = f'of the {len(read)} label maps read'
@@ -77,16 +86,39 @@ def check_label_values(where: str, maps: Sequence[tuple[Path, Header]], labels: 
     stop(where, [path for path, header in read if header.is_jpeg], f'{of} are JPEG files, which blur labels', 'use PNG')
     paths = [path for path, _ in read]
     with ThreadPoolExecutor() as pool:
-        values = list(pool.map(lambda path: read_values(path, backend), paths))
+        values, palettes = zip(*pool.map(lambda path: read_values(path, backend), paths))
     colored = [path for path, found in zip(paths, values) if not found]
     palette = '' if backend == 'pillow' else f' (imdecode_backend={backend!r} makes colors of palettes, unlike pillow)'
     stop(where, colored, f'{of} are in color', f'store one number per pixel, that of its class{palette}')
     check_labels(where, paths, values, labels, of)
+    warn_of_one_map(where, maps, dict(zip(paths, values)), labels)
     every = set().union(*values)
     is_all = where.startswith('train') and len(read) == len(maps)
     if is_all and labels.reduced and 0 in every and labels.number not in every:
         last = [f'label {labels.number}, that of the last class, while 0 occurs']
         warn(where, last, 'label is in no label map: if 0 is a class too, set reduce_zero_label=False')
+    lacking = sorted(set(range(labels.number or 0)) - labels.used(every) - {labels.ignored})
+    if is_all and len(read) >= ENOUGH * (labels.number or 0):
+        warn(where, [f'label {label}' for label in lacking], f'classes are in none of the {len(read)} label maps')
+    return [make_colored(where, *one) for one in zip(paths, palettes, values) if one[1]]
+
+
+def warn_of_one_map(
+    where: str, maps: Sequence[tuple[Path, Header]], values: Mapping[Path, list[int]], labels: Labels
+) -> None:
+    """Warn if most label maps are copies of the same one, unless it is of one class, as those of empty images.
+
+    Args:
+        where (str): Name of the data loader, for messages.
+        maps (Sequence[tuple[Path, Header]]): All label maps.
+        values (Mapping[Path, list[int]]): The values that occur in those read.
+        labels (Labels): How labels are made of them.
+    """
+    ((fingerprint, _),) = Counter(header.fingerprint for _, header in maps).most_common(1)
+    copies = [path for path, header in maps if header.fingerprint == fingerprint]
+    mixed = any(len(labels.used(values.get(path, []))) > 1 for path in copies)
+    if fingerprint and mixed and len(maps) >= FEW and 2 * len(copies) > len(maps):
+        warn(where, copies, f'of {len(maps)} label maps have the same content')
 
 
 def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]], labels: Labels, of: str) -> None:
@@ -123,23 +155,32 @@ def check_labels(where: str, paths: Sequence[Path], values: Sequence[list[int]],
     if len(paths) >= FEW and not labels.reduced and 0 not in {labels.ignored, *set().union(*used)}:
         what = f'label is in none of the {len(paths)} label maps read: if they count from 1, set reduce_zero_label=True'
         warn(where, [f'label 0 {labels.first}'.strip()], what)
+    lengths = {len(kept) for kept in used}
+    if len(used) >= MANY and len(lengths) >= NUMBERS and all(kept == set(range(len(kept))) for kept in used):
+        warn(where, paths, f'{of} hold the labels from 0 on without a gap, as if they numbered objects, not classes')
     if len(set().union(*used)) == 1 and labels.number != 1:
         warn(where, paths, f'{of} hold only one and the same class')
 
 
-def read_values(path: Path, backend: str) -> list[int]:
-    """List the values that occur in a label map, from low to high; none for a map in color.
+def read_values(path: Path, backend: str) -> tuple[list[int], list[Color]]:
+    """List the values that occur in a label map, from low to high, and its palette, if it has one.
 
     Args:
         path (Path): The label map.
         backend (str): What decodes it.
+
+    Returns:
+        tuple[list[int], list[Color]]: The values, none for a map in color,
+        and the color of each value.
     """
-    content = mmcv.imfrombytes(path.read_bytes(), flag='unchanged', backend=backend).squeeze()
-    if content.ndim != 2:
-        return []
-    if content.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(content.ravel())).tolist()  # several times as fast as np.unique
-    return np.unique(content).astype(int).tolist()
+    content = path.read_bytes()
+    pixels = mmcv.imfrombytes(content, flag='unchanged', backend=backend).squeeze()
+    if pixels.ndim != 2:
+        return [], []
+    if pixels.dtype == np.uint8:
+        values = np.flatnonzero(np.bincount(pixels.ravel())).tolist()  # several times as fast as np.unique
+        return values, read_palette(content)
+    return np.unique(pixels).astype(int).tolist(), []
 
 
 def describe(path: Path, values: Sequence[int]) -> str:

@@ -29,6 +29,17 @@ def stop(loader: str, found: Sequence, what: str, advice: str) -> None:
         raise ValueError(f'{loader}: {len(found)} {what}; {some(found)}: {advice}')
 
 
+def stop_if_many(loader: str, found: Sequence, most: float, what: str, advice: str) -> None:
+    """Raise an error as :func:`stop` if more than ``most`` were found, else log those that were, as :func:`warn`.
+
+    Raises:
+        ValueError: If more were found.
+    """
+    if len(found) > most:
+        stop(loader, found, what, advice)
+    warn(loader, found, what)
+
+
 def note(loader: str, what: str) -> None:
     """Log something that needs no action."""
     print_log(f'{loader}: {what}', 'current')

@@ -1,5 +1,6 @@
 from .check_classes import CheckClassesHook
 from .check_finite_loss import CheckFiniteLossHook
+from .check_labels import CheckLabelsHook
 from .check_parameters import CheckParametersHook
 from .check_training import CheckTrainingHook
 from .draw_predictions import DrawPredictionsHook
@@ -11,6 +12,7 @@ from .random_shift_switch import RandomShiftSwitchHook
 __all__ = [
     'CheckClassesHook',
     'CheckFiniteLossHook',
+    'CheckLabelsHook',
     'CheckParametersHook',
     'CheckTrainingHook',
     'DrawPredictionsHook',
