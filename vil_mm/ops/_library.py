@@ -150,7 +150,7 @@ def triton_lse_dtype(q: Tensor) -> torch.dtype:
 
 
 def _run_triton(direction: str, *args):
-    from .triton_kernels import launch  # Triton is optional, and takes a while to import
+    from .triton_kernels import launch  # needs Triton, which is optional
 
     return getattr(launch, direction)(*args)
 

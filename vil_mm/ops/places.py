@@ -50,7 +50,7 @@ class Places:
             grid, where a chunk can be a neighbor on several sides.
         square (PlaceList): All places of each chunk, for queries.
         neighborhood (PlaceList): All places of each chunk's neighborhood, for
-            keys. The n-th place is equally far away in all chunks.
+            keys. Each has the same term in all chunks, even if hidden.
         visits (PlaceList): The chunks that see any of a tile of
             ``neighborhood``, for each tile.
         shown (Tensor): float32, ``(rows,)``: what the mask adds to each row of
@@ -79,8 +79,7 @@ class Places:
 
 
 def _fill(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
-    """Make a list of all places; hidden ones get the hidden term."""
-    terms = torch.where(tokens == HIDDEN, hidden_term, terms)
+    """Make a list of all places."""
     filling = (0, -tokens.shape[1] % TILE)
     counts = torch.full_like(tokens[:, 0], tokens.shape[1])
     return PlaceList(F.pad(tokens, filling, value=HIDDEN), F.pad(terms, filling, value=hidden_term), counts)
@@ -92,7 +91,7 @@ def _compact(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
     wanted = torch.arange(1, tokens.shape[1] + 1, dtype=torch.int32, device=tokens.device)
     index = torch.searchsorted(ranks, wanted.expand_as(ranks).contiguous())
     tokens, terms = (F.pad(x, (0, 1), value=HIDDEN).gather(1, index) for x in (tokens, terms))
-    filled = _fill(tokens, terms, hidden_term)
+    filled = _fill(tokens, torch.where(tokens == HIDDEN, hidden_term, terms), hidden_term)
     return replace(filled, counts=ranks[:, -1].contiguous())
 
 
@@ -131,7 +130,7 @@ def make_places(
     own, seers = (torch.where(x == ZERO, HIDDEN, x) for x in (own, seers))
     middle, hidden_term = (2 * size - 1) * (side + 1), side**2
 
-    neighborhood_list = _fill(keys, middle - key_places, hidden_term)
+    neighborhood_list = _fill(keys, middle - key_places)
     visited = (neighborhood_list.tokens != HIDDEN).unflatten(1, (-1, TILE)).any(2).T
     chunks = torch.arange(len(keys), dtype=torch.int32, device=device)
     visits = torch.where(visited, chunks, HIDDEN)

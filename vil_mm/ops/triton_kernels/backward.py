@@ -6,7 +6,7 @@ Weights are computed anew from the scores and the forward's log-sum-exp.
 import triton
 import triton.language as tl
 
-from .tiles import exponential, first_token, load_global_bias, load_log_sum, load_tile, product, store_tile
+from .tiles import HIDDEN, TILE, exponential, first_token, load_global_bias, load_tile, product, store_tile
 
 
 @triton.jit(do_not_specialize=['sizes'])
@@ -19,7 +19,8 @@ def backward_queries_kernel(
     out,
     grad_out,
     lse,
-    delta,
+    log_sums,
+    means,
     grad_q,
     queries,
     keys,
@@ -32,9 +33,10 @@ def backward_queries_kernel(
     UNIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Gradients of the queries, and delta, the mean of a query's value gradients, for the kernels that follow.
+    """Compute the gradients of the queries, and what the other kernels need to know of each query.
 
-    A program has a tile of a chunk's queries and runs over the keys that they see.
+    That is the logarithm by which its scores become weights, and the mean of its value gradients. A program has a tile
+    of a chunk's queries and runs over the keys that they see.
     """
     tiles = queries.length // ROWS
     tile, program = tl.program_id(0) % tiles, tl.program_id(0) // tiles
@@ -46,7 +48,8 @@ def backward_queries_kernel(
     tokens = tl.load(queries.tokens + places)
     rows = load_tile(first_token(q, image_head, sizes), tokens, q.strides[2], HEAD_WIDTH, WIDTH)
     grad_rows = load_tile(first_token(grad_out, image_head, sizes), tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH)
-    log_sum = load_log_sum(lse + image_head.to(tl.int64) * sizes.queries, tokens, sizes, UNIT)
+    of_tokens = image_head.to(tl.int64) * sizes.queries + tokens
+    log_sum = (tl.load(lse + of_tokens, mask=tokens >= 0, other=0.0) * UNIT - sizes.shift).to(tl.float32)
     k_start, v_start = first_token(k, image_head, sizes), first_token(v, image_head, sizes)
     k_local = k_start + sizes.globals.to(tl.int64) * k.strides[2]
     v_local = v_start + sizes.globals.to(tl.int64) * v.strides[2]
@@ -76,9 +79,9 @@ def backward_queries_kernel(
                 grads = (weights * (value_grads - mean[:, None])).to(key_tile.dtype)
                 sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
-            places = chunk * keys.length + start + tl.arange(0, COLUMNS)
-            columns = tl.load(keys.tokens + places)
-            bias = tl.load(entries[:, None] + tl.load(keys.terms + places)[None, :])
+            listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
+            columns = tl.load(keys.tokens + listed)
+            bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
             key_tile = load_tile(k_local, columns, k.strides[2], HEAD_WIDTH, WIDTH)
             value_tile = load_tile(v_local, columns, v.strides[2], HEAD_WIDTH, WIDTH)
             scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias
@@ -91,7 +94,8 @@ def backward_queries_kernel(
                 sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         if sweep == 0:
             mean = weighted * sizes.unshift
-    tl.store(delta + image_head.to(tl.int64) * sizes.queries + tokens, mean, mask=tokens >= 0)
+    tl.store(log_sums + of_tokens, log_sum, mask=tokens >= 0)
+    tl.store(means + of_tokens, mean, mask=tokens >= 0)
     grad_start = first_token(grad_q, image_head, sizes)
     store_tile(grad_start, tokens, grad_q.strides[2], sums * (sizes.scale * sizes.unshift), HEAD_WIDTH, WIDTH)
 
@@ -106,8 +110,8 @@ def key_gradients_step(
     grad_out,
     q_start,
     grad_start,
-    lse,
-    delta,
+    log_sums,
+    means,
     sizes,
     key_sums,
     value_sums,
@@ -119,8 +123,8 @@ def key_gradients_step(
     """Add what comes from some queries. Rows are keys and columns queries, so that no product needs a transpose."""
     query_tile = load_tile(q_start, tokens, q.strides[2], HEAD_WIDTH, WIDTH)
     grad_tile = load_tile(grad_start, tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH)
-    log_sum = load_log_sum(lse, tokens, sizes, UNIT)
-    mean = tl.load(delta + tokens, mask=tokens >= 0, other=0.0)
+    log_sum = tl.load(log_sums + tokens, mask=tokens >= 0, other=float('inf'))
+    mean = tl.load(means + tokens, mask=tokens >= 0, other=0.0)
     scores = product(key_tile, query_tile, PRECISION) * (sizes.scale * UNIT) + bias
     weights = exponential(scores - log_sum[None, :], UNIT)
     value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
@@ -136,8 +140,8 @@ def backward_keys_kernel(
     v,
     table,
     grad_out,
-    lse,
-    delta,
+    log_sums,
+    means,
     grad_k,
     grad_v,
     queries,
@@ -169,9 +173,9 @@ def backward_keys_kernel(
     key_sums = tl.zeros([ROWS, WIDTH], tl.float32)
     value_sums = tl.zeros([ROWS, WIDTH], tl.float32)
     for start in range(0, tl.load(queries.counts + chunk), COLUMNS):
-        places = chunk * queries.length + start + tl.arange(0, COLUMNS)
-        tokens = tl.load(queries.tokens + places)
-        bias = tl.load(entries[:, None] + tl.load(queries.terms + places)[None, :])
+        listed = chunk * queries.length + start + tl.arange(0, COLUMNS)
+        tokens = tl.load(queries.tokens + listed)
+        bias = tl.load(entries[:, None] + tl.load(queries.terms + listed)[None, :])
         key_sums, value_sums, _ = key_gradients_step(
             key_tile,
             value_tile,
@@ -181,8 +185,8 @@ def backward_keys_kernel(
             grad_out,
             q_start,
             grad_start,
-            lse + of_head,
-            delta + of_head,
+            log_sums + of_head,
+            means + of_head,
             sizes,
             key_sums,
             value_sums,
@@ -204,8 +208,8 @@ def backward_globals_kernel(
     v,
     global_bias,
     grad_out,
-    lse,
-    delta,
+    log_sums,
+    means,
     k_parts,
     v_parts,
     bias_parts,
@@ -250,8 +254,8 @@ def backward_globals_kernel(
             grad_out,
             q_start,
             grad_start,
-            lse + of_head,
-            delta + of_head,
+            log_sums + of_head,
+            means + of_head,
             sizes,
             key_sums,
             value_sums,
@@ -276,8 +280,8 @@ def backward_table_kernel(
     v,
     table,
     grad_out,
-    lse,
-    delta,
+    log_sums,
+    means,
     parts,
     square,
     neighborhood,
@@ -304,30 +308,38 @@ def backward_table_kernel(
     part, head = program % num_parts, first_head + program // num_parts
     row_places = query_tile_index * ROWS + tl.arange(0, ROWS)
     column_places = key_tile_index * COLUMNS + tl.arange(0, COLUMNS)
-    table_start = table.data + head.to(tl.int64) * table.strides[0]
-    visitors = tl.load(visits.counts + key_tile_index)
-    visits_start = visits.tokens + key_tile_index * visits.length
-    items = batch * visitors
+    visited = key_tile_index * COLUMNS // TILE
+    visitors = tl.load(visits.counts + visited)
+    visits_start = visits.tokens + visited * visits.length
+    # the same in all chunks
+    query_terms, key_terms = tl.load(square.terms + row_places), tl.load(neighborhood.terms + column_places)
+    entries = table.data + head.to(tl.int64) * table.strides[0]
+    bias = tl.load(entries + query_terms[:, None] + key_terms[None, :])
+    q_start, grad_start = first_token(q, head, sizes), first_token(grad_out, head, sizes)
+    k_start = first_token(k, head, sizes) + sizes.globals.to(tl.int64) * k.strides[2]
+    v_start = first_token(v, head, sizes) + sizes.globals.to(tl.int64) * v.strides[2]
+
     sums = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for item in range(items * part // num_parts, items * (part + 1) // num_parts):
-        image_head = item // visitors * sizes.heads + head
-        chunk = tl.load(visits_start + item % visitors)
-        rows = chunk * square.length + row_places
-        columns = chunk * neighborhood.length + column_places
-        tokens = tl.load(square.tokens + rows)
-        query_terms = tl.load(square.terms + rows)
-        keys = tl.load(neighborhood.tokens + columns)
-        key_terms = tl.load(neighborhood.terms + columns)
-        keys = tl.where(keys >= 0, keys + sizes.globals, keys)
-        query_tile = load_tile(first_token(q, image_head, sizes), tokens, q.strides[2], HEAD_WIDTH, WIDTH)
-        grad_tile = load_tile(first_token(grad_out, image_head, sizes), tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH)
-        key_tile = load_tile(first_token(k, image_head, sizes), keys, k.strides[2], HEAD_WIDTH, WIDTH)
-        value_tile = load_tile(first_token(v, image_head, sizes), keys, v.strides[2], HEAD_WIDTH, WIDTH)
-        of_tokens = image_head.to(tl.int64) * sizes.queries + tokens
-        log_sum = load_log_sum(lse + image_head.to(tl.int64) * sizes.queries, tokens, sizes, UNIT)
-        mean = tl.load(delta + of_tokens, mask=tokens >= 0, other=0.0)
-        bias = tl.load(table_start + query_terms[:, None] + key_terms[None, :])
-        scores = product(query_tile, key_tile, PRECISION) * (sizes.scale * UNIT) + bias
+    begin, end = batch * visitors * part // num_parts, batch * visitors * (part + 1) // num_parts
+    image, visitor = begin // tl.maximum(visitors, 1), begin % tl.maximum(visitors, 1)
+    for _ in range(begin, end):
+        chunk = tl.load(visits_start + visitor)
+        of_image = image.to(tl.int64)
+        visitor = tl.where(visitor + 1 < visitors, visitor + 1, 0)
+        image += (visitor == 0).to(tl.int32)
+        tokens = tl.load(square.tokens + chunk * square.length + row_places)
+        keys = tl.load(neighborhood.tokens + chunk * neighborhood.length + column_places)
+        shown = tl.where(keys == HIDDEN, float('-inf'), 0.0)
+        query_tile = load_tile(q_start + of_image * q.strides[0], tokens, q.strides[2], HEAD_WIDTH, WIDTH)
+        grad_tile = load_tile(
+            grad_start + of_image * grad_out.strides[0], tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH
+        )
+        key_tile = load_tile(k_start + of_image * k.strides[0], keys, k.strides[2], HEAD_WIDTH, WIDTH)
+        value_tile = load_tile(v_start + of_image * v.strides[0], keys, v.strides[2], HEAD_WIDTH, WIDTH)
+        of_tokens = (of_image * sizes.heads + head) * sizes.queries + tokens
+        log_sum = tl.load(log_sums + of_tokens, mask=tokens >= 0, other=float('inf'))
+        mean = tl.load(means + of_tokens, mask=tokens >= 0, other=0.0)
+        scores = product(query_tile, key_tile, PRECISION) * (sizes.scale * UNIT) + bias + shown[None, :]
         weights = exponential(scores - log_sum[:, None], UNIT)
         sums += weights * (product(grad_tile, value_tile, PRECISION) - mean[:, None])
     rows = ((head - first_head) * num_parts + part).to(tl.int64) * square.length + row_places

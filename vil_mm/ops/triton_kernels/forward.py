@@ -66,9 +66,9 @@ def forward_kernel(
     v_start += sizes.globals.to(tl.int64) * v.strides[2]
     entries = table.data + head.to(tl.int64) * table.strides[0] + tl.load(queries.terms + places)
     for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
-        places = chunk * keys.length + start + tl.arange(0, COLUMNS)
-        columns = tl.load(keys.tokens + places)
-        bias = tl.load(entries[:, None] + tl.load(keys.terms + places)[None, :])
+        listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
+        columns = tl.load(keys.tokens + listed)
+        bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
         key_tile = load_tile(k_start, columns, k.strides[2], HEAD_WIDTH, WIDTH)
         scores = product(rows, key_tile, PRECISION) * scale + bias
         value_tile = load_tile(v_start, columns, v.strides[2], HEAD_WIDTH, WIDTH)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ class _Call:
         self.device, self.dtype = q.device, q.dtype
         self.batch, self.heads, num_queries, self.head_width = q.shape
         self.precision = 'tf32' if allows_tf32(q) else 'ieee'
-        unit = options(forward_kernel, self.dtype, self.head_width, self.precision)['UNIT']
+        unit = self.options(forward_kernel)['UNIT']
         self.places = get_places((height, width), window_size, mask, self.neighbors, self.device)
         self.chunks = len(self.places.neighborhood.tokens)
         keys = num_global_tokens + len(chunk_offsets(self.neighbors)) * window_size**2
@@ -73,12 +74,15 @@ class _Call:
         self.queries, self.keys = Places.of(self.places.queries), Places.of(self.places.keys)
         self.chunk_tiles = self.chunks * (self.queries.length // TILE)
 
+    def options(self, kernel) -> dict[str, Any]:
+        """List the constants and compiler options of a kernel."""
+        return options(kernel, self.dtype, self.head_width, self.precision)
+
     def launch(self, kernel, programs: int, *args) -> None:
         """Launch this many programs."""
-        given = options(kernel, self.dtype, self.head_width, self.precision)
         on_gpu = self.device.type != 'cpu'
         with torch.get_device_module(self.device).device(self.device) if on_gpu else contextlib.nullcontext():
-            kernel[(programs,)](*args, **given)
+            kernel[(programs,)](*args, **self.options(kernel))
 
     def parts(self, *shape: int) -> Tensor:
         """Make memory for sums that are not final."""
@@ -117,8 +121,7 @@ def backward(grad_out, q, k, v, out, lse, bias_table, global_bias, *settings) ->
         return *grads, *grad_biases
     *inputs, out_tokens, grad_tokens = call.tokens
     grad_q, grad_k, grad_v = map(Tokens.of, grads)
-    delta = torch.empty_like(lse, dtype=torch.float32)
-    saved = (grad_tokens, lse, delta)
+    saved = (grad_tokens, call.parts(*lse.shape), call.parts(*lse.shape))
     call.launch(
         backward_queries_kernel,
         programs,
@@ -126,7 +129,9 @@ def backward(grad_out, q, k, v, out, lse, bias_table, global_bias, *settings) ->
         call.table,
         call.global_bias,
         out_tokens,
-        *saved,
+        grad_tokens,
+        lse,
+        *saved[1:],
         grad_q,
         call.queries,
         call.keys,
@@ -175,7 +180,7 @@ def _sum_globals(call: _Call, inputs: list[Tokens], saved: tuple) -> tuple[Tenso
 def _sum_table(call: _Call, inputs: list[Tokens], saved: tuple) -> Tensor:
     """Compute the gradient of the bias table."""
     square, neighborhood, visits = map(Places.of, (call.places.square, call.places.neighborhood, call.places.visits))
-    tiles = square.length // TILE * (neighborhood.length // TILE)
+    tiles = square.length // TILE * (neighborhood.length // call.options(backward_table_kernel)['COLUMNS'])
     num_parts = max(1, min(call.batch * call.chunks // ITEMS_OF_PART, TABLE_PROGRAMS // (call.heads * tiles)))
     group = max(1, TABLE_BYTES // (4 * num_parts * square.length * neighborhood.length))
     grads = []

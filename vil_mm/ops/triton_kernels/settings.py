@@ -18,11 +18,11 @@ SETTINGS = {
     ('forward_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 8, 2)},
     ('backward_queries_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (32, 8, 2)},
     ('backward_queries_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 8, 1)},
-    ('backward_keys_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (32, 8, 2)},
+    ('backward_keys_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (32, 4, 2), 128: (32, 8, 2)},
     ('backward_keys_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 8, 1)},
     ('backward_globals_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (64, 4, 2)},
     ('backward_globals_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 4, 1)},
-    ('backward_table_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (64, 8, 1)},
+    ('backward_table_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (32, 8, 2)},
     ('backward_table_kernel', 4): {16: (64, 4, 1), 32: (64, 4, 1), 64: (64, 8, 1), 128: (64, 8, 1)},
 }
 
@@ -60,7 +60,7 @@ def instance(kernel, dtype: torch.dtype, head_width: int, precision: str = 'ieee
     types = dict.fromkeys(['q', 'k', 'v', 'out', 'grad_out', 'grad_q', 'grad_k', 'grad_v'], tokens)
     types |= dict(table=bias, global_bias=bias, sizes=Sizes(*['i32'] * 4, *['fp32'] * 3))
     types |= dict.fromkeys(['queries', 'keys', 'square', 'neighborhood', 'visits'], places)
-    types |= dict.fromkeys(['delta', 'parts', 'k_parts', 'v_parts', 'bias_parts'], '*fp32')
+    types |= dict.fromkeys(['log_sums', 'means', 'parts', 'k_parts', 'v_parts', 'bias_parts'], '*fp32')
     types |= dict(lse='*fp64' if dtype == torch.float32 else '*fp32')
     given = options(kernel, dtype, head_width, precision)
     constants = {name: value for name, value in given.items() if name.isupper()}

@@ -6,7 +6,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .. import places as place_lists
 from ..places import PlaceList
+
+HIDDEN, TILE = tl.constexpr(place_lists.HIDDEN), tl.constexpr(place_lists.TILE)
 
 
 class Tokens(NamedTuple):
@@ -108,10 +111,3 @@ def exponential(scores, UNIT: tl.constexpr):
     power = tl.floor(scores * 1.4426950408889634 + 0.5)
     rest = (scores - power * 0.693359375) - power * -2.12194440e-4  # the first product is exact
     return tl.exp2(rest * 1.4426950408889634) * tl.exp2(power)
-
-
-@triton.jit
-def load_log_sum(lse, tokens, sizes, UNIT: tl.constexpr):
-    """Load the logarithms by which scores become weights; where there is no query, weights become 0."""
-    log_sum = tl.load(lse + tokens, mask=tokens >= 0, other=float('inf'))
-    return (log_sum * UNIT - sizes.shift).to(tl.float32)
