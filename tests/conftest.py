@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# Before Triton is imported: its kernels then run on the CPU. With 0 in the environment they run on a GPU.
+os.environ.setdefault('TRITON_INTERPRET', '1')
 #: Scripts are forked from a process that holds the libraries: to import these takes longer than most scripts' own work.
 FORKS = multiprocessing.get_context('forkserver')
 FORKS.set_forkserver_preload(['pytest', 'mmpretrain.models', 'mmdet.datasets', 'mmseg.datasets'])

@@ -6,11 +6,16 @@ import math
 import pytest
 import torch
 
-from vil_mm.ops import BACKENDS, sliding_window_attention
+from tests.test_ops.interpreter import patch_once
+from vil_mm.ops import BACKENDS, sliding_window_attention, triton_kernels
 from vil_mm.ops.checks import NEIGHBORS
 
 MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], NEIGHBORS)]
 DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'pytorch': 'cpu', 'reference': 'cpu'}
+DEVICES['triton'] = 'cpu' if triton_kernels.is_interpreted() else 'cuda'
+
+if triton_kernels.why_unavailable() is None and triton_kernels.is_interpreted():
+    patch_once()
 
 
 def backend_parameters(*names):
@@ -18,7 +23,7 @@ def backend_parameters(*names):
     parameters = []
     for name in names or BACKENDS:
         reason = BACKENDS[name].unavailable
-        if reason is None and name == 'cuda' and not torch.cuda.is_available():
+        if reason is None and DEVICES[name] == 'cuda' and not torch.cuda.is_available():
             reason = 'there is no GPU'
         marks = [pytest.mark.skip(reason=f'backend {name!r}: {reason}')] if reason else []
         parameters.append(pytest.param(name, marks=marks))
@@ -124,7 +129,7 @@ def errors_of(row, backend):
     exact = {name: None if x is None else x.double() for name, x in arguments.items()}
     grad_out = torch.randn(q.shape, dtype=torch.float64).to(dtype)
     expected = attend(exact, settings, 'reference', grad_out)
-    if DEVICES[backend] == 'cpu':
+    if DEVICES[backend] == 'cpu' and backend != 'triton':
         for name, result in attend(exact, settings, backend, grad_out).items():
             assert torch.allclose(result, expected[name], rtol=1e-11, atol=1e-12), f'{name} in float64, in {row}'
     plain = attend(arguments, settings, 'reference', grad_out)

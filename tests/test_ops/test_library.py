@@ -203,6 +203,8 @@ def test_direct_calls_are_checked(backend):
 def test_constants(backend):
     """What both sides write down is the same; the rest Python takes from the compiled code."""
     assert _library.CONSTANTS['last_neighbor'] == NEIGHBORS[-1]
+    codes = dict(all=_library.CONSTANTS['all_neighbors'], self=_library.CONSTANTS['own_chunk'])
+    assert codes == _library.NEIGHBOR_CODES
     assert _library.CONSTANTS['max_window_size'] == MAX_WINDOW_SIZE
 
 

@@ -11,18 +11,16 @@ from vil_mm.ops import BACKENDS, sliding_window_attention
 NEIGHBORS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
 
 
-def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale):
-    """One query at a time, as in the published description (float64, without batch and heads)."""
+def pairs(hw_shape, window_size, mask, neighbors):
+    """Pairs of a query and a key that it sees, one query after another, as in the published description.
+
+    Yields:
+        The query's place on the grid, the key's place or None for a key of zeros, and the pair's row in the bias table.
+    """
     (h, w), size = hw_shape, window_size
     chunk_rows, chunk_columns = -(-h // size), -(-w // size)
     offsets = {'all': [(0, 0), *NEIGHBORS], 'self': [(0, 0)]}.get(neighbors) or [(0, 0), NEIGHBORS[neighbors - 1]]
-    output = torch.empty_like(q)
     for qi, qj in itertools.product(range(h), range(w)):
-        scores, values = [], []
-        for g in range(num_global_tokens):
-            bias = 0 if global_bias is None else global_bias[g]
-            scores.append(scale * q[qi * w + qj] @ k[g] + bias)
-            values.append(v[g])
         for (dr, dc), i, j in itertools.product(offsets, range(size), range(size)):
             # where the key would lie if nothing wrapped around
             ki, kj = (qi // size + dr) * size + i, (qj // size + dc) * size + j
@@ -37,14 +35,26 @@ def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_b
             if mask == 'exact' and (abs(ki - qi) > size or abs(kj - qj) > size):
                 continue
             i_real, j_real = ki % (chunk_rows * size), kj % (chunk_columns * size)
-            on_grid = i_real < h and j_real < w
-            token = num_global_tokens + i_real * w + j_real
-            key, value = (k[token], v[token]) if on_grid else (torch.zeros_like(k[0]), torch.zeros_like(v[0]))
             row, column = qi % size - dr * size - i + 2 * size - 1, qj % size - dc * size - j + 2 * size - 1
-            bias = 0 if bias_table is None else bias_table[row * (4 * size - 1) + column]
-            scores.append(scale * q[qi * w + qj] @ key + bias)
+            on_grid = i_real < h and j_real < w
+            yield qi * w + qj, i_real * w + j_real if on_grid else None, row * (4 * size - 1) + column
+
+
+def loop(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale):
+    """One query at a time (float64, without batch and heads)."""
+    output = torch.empty_like(q)
+    for query, seen in itertools.groupby(pairs(hw_shape, window_size, mask, neighbors), key=lambda pair: pair[0]):
+        scores, values = [], []
+        for g in range(num_global_tokens):
+            bias = 0 if global_bias is None else global_bias[g]
+            scores.append(scale * q[query] @ k[g] + bias)
+            values.append(v[g])
+        for _, place, row in seen:
+            token = num_global_tokens + (place or 0)
+            key, value = (k[token], v[token]) if place is not None else (torch.zeros_like(k[0]), torch.zeros_like(v[0]))
+            scores.append(scale * q[query] @ key + (0 if bias_table is None else bias_table[row]))
             values.append(value)
-        output[qi * w + qj] = torch.stack(scores).softmax(0) @ torch.stack(values)
+        output[query] = torch.stack(scores).softmax(0) @ torch.stack(values)
     return output
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ._library import CONSTANTS, LOAD_ERROR, has_kernels, sliding_window_attention_compiled
+from . import triton_kernels
+from ._library import (
+    CONSTANTS,
+    LOAD_ERROR,
+    has_kernels,
+    sliding_window_attention_compiled,
+    sliding_window_attention_triton,
+)
 from .reference import sliding_window_attention_reference
 from .strips import sliding_window_attention_strips
 
@@ -80,6 +87,12 @@ def _why_cuda_is_off() -> str | None:
 
 #: Backends by name, the fastest first.
 BACKENDS = {
+    'triton': Backend(
+        sliding_window_attention_triton,
+        triton_kernels.why_unavailable(),
+        "has not passed its self-check on this GPU; backend='triton' runs it anyway",
+        triton_kernels.refuse,
+    ),
     'cuda': Backend(sliding_window_attention_compiled, _why_no_cuda(), _why_cuda_is_off(), _refuse_on_cuda),
     'cpu': Backend(sliding_window_attention_compiled, LOAD_ERROR, None, _refuse_on_cpu),
     'pytorch': Backend(sliding_window_attention_strips),

@@ -63,6 +63,11 @@ def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Ten
     return queries, keys
 
 
+def within_window(distance: Tensor, window_size: int) -> Tensor:
+    """Tell which of the keys this many tokens away along one axis ``mask='exact'`` shows."""
+    return distance.abs() <= window_size
+
+
 def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tensor:
     """Tell which keys a query sees along one axis; it sees those that it sees along both.
 
@@ -88,7 +93,7 @@ def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tens
     seen = seen[:, None].expand(-1, window_size, -1, -1)
     if mask == 'exact':
         distance = queries[:, :, None, None] - keys[:, None]
-        seen = seen & (distance.abs() <= window_size)
+        seen = seen & within_window(distance, window_size)
     return seen
 
 

@@ -1,0 +1,206 @@
+"""The ops as launches of the kernels."""
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._library import decode_neighbors, empty_tokens, triton_lse_dtype
+from ..checks import check_mask_and_neighbors, check_tensors
+from ..places import TILE, get_places
+from ..reference import chunk_offsets
+from .backward import backward_globals_kernel, backward_keys_kernel, backward_queries_kernel, backward_table_kernel
+from .bias_table import prepare_table, reduce_table
+from .forward import forward_kernel
+from .settings import GLOBALS, options
+from .tiles import Places, Sizes, Tokens
+
+#: Queries that one program takes into the gradients of global tokens.
+QUERIES_OF_PART = 256
+#: About how many programs sum the bias table's gradient, and how many images and chunks one has at least.
+TABLE_PROGRAMS, ITEMS_OF_PART = 1024, 8
+#: Memory for what they sum. One head may take more.
+TABLE_BYTES = 64 * 2**20
+
+
+def allows_tf32(q: Tensor) -> bool:
+    """Tell whether products may round float32 to TF32."""
+    if q.dtype != torch.float32 or q.device.type != 'cuda' or torch.version.hip:
+        return False
+    matmul = torch.backends.cuda.matmul
+    # asked for the older setting, PyTorch raises an error where this one is in use
+    return matmul.fp32_precision == 'tf32' if hasattr(matmul, 'fp32_precision') else matmul.allow_tf32
+
+
+def _unit_stride(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+class _Call:
+    """What the forward and the backward have in common."""
+
+    def __init__(
+        self,
+        tensors: list[Tensor],
+        biases: list[Tensor | None],
+        height: int,
+        width: int,
+        window_size: int,
+        num_global_tokens: int,
+        mask: str,
+        neighbors: int,
+        scale: float,
+    ) -> None:
+        q, k, v = tensors[:3]
+        self.window_size, self.neighbors = window_size, decode_neighbors(neighbors)
+        # so that no kernel reads out of bounds, whoever calls it
+        check_mask_and_neighbors(mask, self.neighbors)
+        check_tensors(q, k, v, (height, width), window_size, num_global_tokens, *biases)
+        self.device, self.dtype = q.device, q.dtype
+        self.batch, self.heads, num_queries, self.head_width = q.shape
+        self.precision = 'tf32' if allows_tf32(q) else 'ieee'
+        unit = self.options(forward_kernel)['UNIT']
+        self.places = get_places((height, width), window_size, mask, self.neighbors, self.device)
+        self.chunks = len(self.places.neighborhood.tokens)
+        keys = num_global_tokens + len(chunk_offsets(self.neighbors)) * window_size**2
+        shift = round(8 * math.log(keys)) / 8 if unit == 1 else 0.0
+        self.sizes = Sizes(self.heads, self.chunks, num_queries, num_global_tokens, scale, shift, math.exp(-shift))
+        table, global_bias = biases
+        self.table = Tokens.of(prepare_table(table, self.places.shown, self.heads, unit))
+        self.global_bias = None if global_bias is None else Tokens.of(_unit_stride(global_bias))
+        self.tokens = [Tokens.of(_unit_stride(x)) for x in tensors]
+        self.queries, self.keys = Places.of(self.places.queries), Places.of(self.places.keys)
+        self.chunk_tiles = self.chunks * (self.queries.length // TILE)
+
+    def options(self, kernel) -> dict[str, Any]:
+        """List the constants and compiler options of a kernel."""
+        return options(kernel, self.dtype, self.head_width, self.precision)
+
+    def launch(self, kernel, programs: int, *args) -> None:
+        """Launch this many programs."""
+        on_gpu = self.device.type != 'cpu'
+        with torch.get_device_module(self.device).device(self.device) if on_gpu else contextlib.nullcontext():
+            kernel[(programs,)](*args, **self.options(kernel))
+
+    def parts(self, *shape: int) -> Tensor:
+        """Make memory for sums that are not final."""
+        return torch.empty(shape, dtype=torch.float32, device=self.device)
+
+
+def forward(q, k, v, bias_table, global_bias, *settings) -> tuple[Tensor, Tensor]:
+    """Compute the output and the log-sum-exp of each query."""
+    out, lse = empty_tokens(q), q.new_empty(q.shape[:3], dtype=triton_lse_dtype(q))
+    call = _Call([q, k, v], [bias_table, global_bias], *settings)
+    programs = call.batch * call.heads * call.chunk_tiles
+    if programs:
+        call.launch(
+            forward_kernel,
+            programs,
+            *call.tokens,
+            call.table,
+            call.global_bias,
+            Tokens.of(out),
+            lse,
+            call.queries,
+            call.keys,
+            call.sizes,
+        )
+    return out, lse
+
+
+def backward(grad_out, q, k, v, out, lse, bias_table, global_bias, *settings) -> tuple[Tensor, ...]:
+    """Compute the gradients of the tensors and the biases; those of absent biases are empty."""
+    grads = [empty_tokens(x) for x in (q, k, v)]
+    biases = [bias_table, global_bias]
+    grad_biases = [q.new_zeros(0) if bias is None else torch.zeros_like(bias) for bias in biases]
+    call = _Call([q, k, v, out, grad_out], biases, *settings)
+    programs = call.batch * call.heads * call.chunk_tiles
+    if not programs:
+        return *grads, *grad_biases
+    *inputs, out_tokens, grad_tokens = call.tokens
+    grad_q, grad_k, grad_v = map(Tokens.of, grads)
+    saved = (grad_tokens, call.parts(*lse.shape), call.parts(*lse.shape))
+    call.launch(
+        backward_queries_kernel,
+        programs,
+        *inputs,
+        call.table,
+        call.global_bias,
+        out_tokens,
+        grad_tokens,
+        lse,
+        *saved[1:],
+        grad_q,
+        call.queries,
+        call.keys,
+        call.sizes,
+    )
+    seers, own_keys = Places.of(call.places.seers), Places.of(call.places.own_keys)
+    call.launch(
+        backward_keys_kernel, programs, *inputs, call.table, *saved, grad_k, grad_v, seers, own_keys, call.sizes
+    )
+    if call.sizes.globals:
+        k_sums, v_sums, bias_sums = _sum_globals(call, inputs, saved)
+        grads[1][:, :, : call.sizes.globals] = k_sums
+        grads[2][:, :, : call.sizes.globals] = v_sums
+        if global_bias is not None:
+            grad_biases[1].copy_(bias_sums)
+    if bias_table is not None:
+        grad_biases[0].copy_(_sum_table(call, inputs, saved))
+    return *grads, *grad_biases
+
+
+def _sum_globals(call: _Call, inputs: list[Tokens], saved: tuple) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the gradients of the global tokens' keys, values and biases."""
+    num_parts = -(-call.sizes.queries // QUERIES_OF_PART)
+    shape = (call.batch, call.heads, num_parts, call.sizes.globals)
+    k_parts, v_parts, bias_parts = (
+        call.parts(*shape, call.head_width),
+        call.parts(*shape, call.head_width),
+        call.parts(*shape),
+    )
+    programs = call.batch * call.heads * num_parts * -(-call.sizes.globals // GLOBALS)
+    call.launch(
+        backward_globals_kernel,
+        programs,
+        *inputs,
+        call.global_bias,
+        *saved,
+        k_parts,
+        v_parts,
+        bias_parts,
+        call.sizes,
+        QUERIES_OF_PART,
+    )
+    return k_parts.sum(2), v_parts.sum(2), bias_parts.sum((0, 2))
+
+
+def _sum_table(call: _Call, inputs: list[Tokens], saved: tuple) -> Tensor:
+    """Compute the gradient of the bias table."""
+    square, neighborhood, visits = map(Places.of, (call.places.square, call.places.neighborhood, call.places.visits))
+    tiles = square.length // TILE * (neighborhood.length // call.options(backward_table_kernel)['COLUMNS'])
+    num_parts = max(1, min(call.batch * call.chunks // ITEMS_OF_PART, TABLE_PROGRAMS // (call.heads * tiles)))
+    group = max(1, TABLE_BYTES // (4 * num_parts * square.length * neighborhood.length))
+    grads = []
+    for first in range(0, call.heads, group):
+        heads = min(group, call.heads - first)
+        parts = call.parts(heads, num_parts, square.length, neighborhood.length)
+        call.launch(
+            backward_table_kernel,
+            heads * num_parts * tiles,
+            *inputs,
+            call.table,
+            *saved,
+            parts,
+            square,
+            neighborhood,
+            visits,
+            call.sizes,
+            call.batch,
+            first,
+            num_parts,
+        )
+        grads.append(reduce_table(parts, call.window_size, call.neighbors))
+    return torch.cat(grads, dim=1)

@@ -1,0 +1,83 @@
+"""Fixed settings of the kernels. Nothing is tuned at run time, so that results are the same in every run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from ..places import TILE
+from .tiles import Places, Sizes, Tokens
+
+#: Global tokens of a tile.
+GLOBALS = 16
+#: Scores of these types are exponents of 2, for which GPUs have an instruction.
+LOG2_E = 1.4426950408889634
+#: Columns of a tile, warps and stages of each kernel: by its name, the bytes of a number and the width of tiles.
+SETTINGS = {
+    ('forward_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (64, 8, 2)},
+    ('forward_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 8, 2)},
+    ('backward_queries_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (32, 8, 2)},
+    ('backward_queries_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 8, 1)},
+    ('backward_keys_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (32, 4, 2), 128: (32, 8, 2)},
+    ('backward_keys_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 8, 1)},
+    ('backward_globals_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (64, 4, 2)},
+    ('backward_globals_kernel', 4): {16: (32, 4, 2), 32: (32, 4, 2), 64: (32, 4, 2), 128: (32, 4, 1)},
+    ('backward_table_kernel', 2): {16: (64, 4, 2), 32: (64, 4, 2), 64: (64, 4, 2), 128: (32, 8, 2)},
+    ('backward_table_kernel', 4): {16: (64, 4, 1), 32: (64, 4, 1), 64: (64, 8, 1), 128: (64, 8, 1)},
+}
+
+
+def padded_width(head_width: int) -> int:
+    """Round up to a width that products of tiles have."""
+    return max(16, 1 << (head_width - 1).bit_length())
+
+
+def options(kernel, dtype: torch.dtype, head_width: int, precision: str) -> dict[str, Any]:
+    """List the constants and compiler options with which a kernel is launched."""
+    width = padded_width(head_width)
+    columns, warps, stages = SETTINGS[kernel.__name__, dtype.itemsize][width]
+    exact = dtype == torch.float32 and precision == 'ieee'
+    constants = dict(HEAD_WIDTH=head_width, WIDTH=width, ROWS=TILE, COLUMNS=columns, GLOBALS=GLOBALS)
+    constants |= dict(UNIT=1.0 if exact else LOG2_E, PRECISION=precision)
+    if kernel.__name__ == 'backward_globals_kernel':
+        constants['ROWS'] = GLOBALS
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    return constants | dict(num_warps=warps, num_stages=stages)
+
+
+def instance(kernel, dtype: torch.dtype, head_width: int, precision: str = 'ieee') -> tuple[dict, dict, dict, dict]:
+    """Describe the kernel that the backend launches, to compile it without a GPU.
+
+    Returns:
+        tuple[dict, dict, dict, dict]: What ``triton.compiler.ASTSource`` takes,
+            ``signature``, ``constexprs`` and ``attrs``, for aligned tensors;
+            and the ``options`` of ``triton.compile``.
+    """
+    name = {torch.float32: 'fp32', torch.float16: 'fp16', torch.bfloat16: 'bf16'}[dtype]
+    tokens = Tokens(f'*{name}', ('i32', 'i32', 'i32'))
+    bias = Tokens('*fp32', ('i32',))
+    places = Places('*i32', '*i32', '*i32', 'i32')
+    types = dict.fromkeys(['q', 'k', 'v', 'out', 'grad_out', 'grad_q', 'grad_k', 'grad_v'], tokens)
+    types |= dict(table=bias, global_bias=bias, sizes=Sizes(*['i32'] * 4, *['fp32'] * 3))
+    types |= dict.fromkeys(['queries', 'keys', 'square', 'neighborhood', 'visits'], places)
+    types |= dict.fromkeys(['log_sums', 'means', 'parts', 'k_parts', 'v_parts', 'bias_parts'], '*fp32')
+    types |= dict(lse='*fp64' if dtype == torch.float32 else '*fp32')
+    given = options(kernel, dtype, head_width, precision)
+    constants = {name: value for name, value in given.items() if name.isupper()}
+    signature = {name: types.get(name, 'constexpr' if name.isupper() else 'i32') for name in kernel.arg_names}
+
+    def aligned(path: tuple[int, ...], of) -> Iterator[tuple[int, ...]]:
+        if isinstance(of, tuple):
+            for i, part in enumerate(of):
+                yield from aligned((*path, i), part)
+        elif of.startswith('*') or len(path) > 1:
+            yield path
+
+    paths = [
+        path
+        for i, (name, of) in enumerate(signature.items())
+        if name not in ('sizes', 'table', 'global_bias')
+        for path in aligned((i,), of)
+    ]
+    compiler_options = {name: value for name, value in given.items() if not name.isupper()}
+    return signature, constants, {path: [['tt.divisibility', 16]] for path in paths}, compiler_options
