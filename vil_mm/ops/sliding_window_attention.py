@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from .backends import choose_backend
 from .checks import check_mask_and_neighbors, check_tensors
+from .choice import choose_backend
 
 
 def sliding_window_attention(
