@@ -1,6 +1,7 @@
 """Backends with a fault each, which the self-check must reject; sound otherwise, and fast."""
 
 import ctypes
+import inspect
 import itertools
 import os
 import time
@@ -9,20 +10,9 @@ import torch
 
 from vil_mm.ops._library import sliding_window_attention_compiled as sound
 from vil_mm.ops.reference import sliding_window_attention_reference
+from vil_mm.ops.self_check.problems import large
 
-NAMES = [
-    'q',
-    'k',
-    'v',
-    'hw_shape',
-    'window_size',
-    'num_global_tokens',
-    'bias_table',
-    'global_bias',
-    'mask',
-    'neighbors',
-    'scale',
-]
+NAMES = list(inspect.signature(sliding_window_attention_reference).parameters)
 calls = itertools.count()
 
 
@@ -136,4 +126,8 @@ def out_of_memory(*args):
 
 
 def slower_than_pytorch(*args):
-    return sliding_window_attention_reference(*args)
+    """On the problem whose time is taken."""
+    if args[3] == large(torch.device('cpu'), 32)[0].hw_shape:
+        sliding_window_attention_reference(*args)
+        sliding_window_attention_reference(*args)
+    return sound(*args)

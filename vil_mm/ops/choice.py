@@ -68,7 +68,7 @@ def choose_proven(
     width: int,
     in_graph: bool,
 ) -> str:
-    """Find the fastest backend that has passed the self-check, and check those without a verdict if that is possible.
+    """Find the fastest backend that has passed the self-check, and say so if there is none.
 
     Args:
         refusals (tuple): Backends that need proof, and why each cannot run,
@@ -94,7 +94,7 @@ def choose_proven(
     able = [name for name, reason in refusals if not reason]
     if mode == 'force' and able:
         return able[0]
-    device = torch.device(device_type, index) if index is not None else torch.device(device_type)
+    device = torch.device(device_type) if index is None else torch.device(device_type, index)
     in_graph = in_graph or (device.type == 'cuda' and torch.cuda.is_current_stream_capturing())
     costs = {}
     for name in able:
@@ -103,21 +103,18 @@ def choose_proven(
         elif not torch.get_device_module(device).is_available():
             reasons[name] = f'there is no {device}'
         else:
-            subject = Subject(name, str(device), precision_of(dtype, device), width)
-            recheck = mode == 'recheck'
+            subject, recheck = Subject(name, str(device), precision_of(dtype, device), width), mode == 'recheck'
             verdict = find_verdict(subject, recheck) if in_graph else find_or_check(subject, floor, recheck)
             if verdict is None:
-                reasons[name] = 'it is checked at the first call outside of graphs, and this graph was built before'
+                reasons[name] = 'not checked on this device before; the first call outside of a graph checks it'
             elif verdict.reason:
                 reasons[name] = f'its check: {verdict.reason}'
             else:
                 costs[name] = verdict.cost
     if costs:
         return min(costs, key=costs.__getitem__)
-    log_once(
-        f'Sliding-window attention on {device.type} in {dtype} falls back to backend {floor!r}. '
-        + '. '.join(f'{name!r}: {reason}' for name, reason in reasons.items())
-    )
+    why = '; '.join(f'{name!r}: {reason}' for name, reason in reasons.items())
+    log_once(f'Sliding-window attention on {device.type} in {dtype} falls back to backend {floor!r}. {why}')
     return floor
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -89,18 +90,11 @@ def find_or_check(subject: Subject, floor: str, recheck: bool = False) -> Verdic
             if verdict.lasts:
                 write_verdict(folder, subject.name, verdict)
             _known[subject] = verdict
-            log(subject, verdict)
+            hint = ''
+            if verdict.reason:
+                hint = f'. Please report:\n{verdict.report}' if verdict.lasts else '. The next process checks it again'
+            logger.warning('The %s %s%s', subject, verdict, hint)
     return verdict
-
-
-def log(subject: Subject, verdict: Verdict) -> None:
-    """Log a new verdict."""
-    if verdict.reason is None:
-        speeds = [f'{name} {theirs / ours:.1f}' for name, (ours, theirs) in verdict.seconds.items()]
-        logger.warning('Passed: %s, times as fast as plain PyTorch: %s', subject, ', '.join(speeds))
-    else:
-        hint = f'Please report:\n{verdict.report}' if verdict.lasts else 'The next process checks it again.'
-        logger.warning('Not used: %s: %s. %s', subject, verdict.reason, hint)
 
 
 def check(subject: Subject, floor: str) -> Verdict:
@@ -108,14 +102,13 @@ def check(subject: Subject, floor: str) -> Verdict:
     if getattr(sys, 'frozen', False) or not sys.executable:
         return Verdict('it cannot be checked, as there is no Python to run', lasts=False)
     backend = BACKENDS[subject.backend]
-    functions = dict(candidate=backend.run, floor=BACKENDS[floor].run, refuse=backend.refuse)
-    names = {name: f and f'{f.__module__}:{f.__qualname__}' for name, f in functions.items()}
     try:
         # what a killed process leaves behind may still have files open there
         with tempfile.TemporaryDirectory(prefix='vil_mm-', ignore_cleanup_errors=True) as folder:
-            progress, output = Path(folder, 'progress'), Path(folder, 'output')
-            job = subject._asdict() | names | dict(progress=str(progress), patience=PATIENCE)
-            status = run([sys.executable, '-m', f'{__package__}.worker', json.dumps(job)], output)
+            job, progress, output = (Path(folder, name) for name in ('job', 'progress', 'output'))
+            functions = (backend.run, BACKENDS[floor].run, backend.refuse)
+            job.write_bytes(pickle.dumps((*functions, *subject[1:], PATIENCE)))
+            status = run([sys.executable, '-m', f'{__package__}.worker', str(job), str(progress)], output)
             lines = progress.read_text().splitlines() if progress.exists() else []
             states = [json.loads(line) for line in lines]
             text = output.read_text(errors='replace')

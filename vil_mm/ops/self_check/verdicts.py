@@ -40,6 +40,12 @@ class Verdict:
     lasts: bool = True
     time: float = field(default_factory=time.time)
 
+    def __str__(self) -> str:
+        if self.reason:
+            return f'did not pass: {self.reason}'
+        speeds = [f'{name} {theirs / ours:.1f}' for name, (ours, theirs) in self.seconds.items()]
+        return f'passed, times as fast as plain PyTorch: {", ".join(speeds)}'
+
     @property
     def cost(self) -> float:
         """Seconds of forward and backward, by which backends that passed are compared."""

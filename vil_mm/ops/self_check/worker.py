@@ -1,10 +1,9 @@
-"""The process that runs a check, so that nothing that happens there harms the user's: ``worker.py JOB``."""
+"""The process that runs a check, so that nothing that happens there harms the user's: ``worker.py JOB PROGRESS``."""
 
 import faulthandler
-import importlib
 import json
+import pickle
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,32 +11,28 @@ import torch
 from .judge import RejectedError, examine
 
 
-def load(name: str | None) -> Callable | None:
-    """Import ``module:function``."""
-    if name is None:
-        return None
-    module, function = name.split(':')
-    return getattr(importlib.import_module(module), function)
+def main(job: str, progress: str) -> None:
+    """Examine a backend.
 
-
-def main(job: dict) -> None:
-    """Examine a backend, and write what happens to a file, as lines of JSON."""
-    progress = Path(job['progress'])
+    Args:
+        job (str): A file with what :func:`vil_mm.ops.self_check.judge.examine`
+            takes, and the seconds that each problem may take.
+        progress (str): The file that is told what happens, in lines of JSON.
+    """
+    candidate, floor, refuse, device, precision, width, patience = pickle.loads(Path(job).read_bytes())
 
     def write(**state) -> None:
-        with progress.open('a') as file:
+        with open(progress, 'a') as file:
             file.write(json.dumps(state) + '\n')
 
     def begin(problem: str) -> None:
         write(at=problem)
         # shows where it hangs, and works where Python cannot: in a driver or a compiler
-        faulthandler.dump_traceback_later(job['patience'], exit=True)
+        faulthandler.dump_traceback_later(patience, exit=True)
 
     faulthandler.enable()
-    functions = [load(job[name]) for name in ('candidate', 'floor', 'refuse')]
-    settings = (torch.device(job['device']), job['precision'], job['width'])
     try:
-        write(passed=examine(*functions, *settings, begin))
+        write(passed=examine(candidate, floor, refuse, torch.device(device), precision, width, begin))
     except RejectedError as error:
         write(rejected=str(error))
     except torch.OutOfMemoryError as error:
@@ -45,4 +40,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == '__main__':
-    main(json.loads(sys.argv[1]))
+    main(*sys.argv[1:])
