@@ -16,6 +16,7 @@ from torch._subclasses import FakeTensorMode
 
 from tests.conftest import ROOT
 from tests.test_ops import faults
+from vil_mm.collect_env import describe_backends, describe_choice, describe_verdicts
 from vil_mm.ops import choice, sliding_window_attention
 from vil_mm.ops._library import CONSTANTS, LOAD_ERROR
 from vil_mm.ops.backends import BACKENDS, Backend
@@ -31,12 +32,12 @@ pytestmark = pytest.mark.skipif(LOAD_ERROR is not None, reason=str(LOAD_ERROR))
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty cache folder."""
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setattr(checking, '_known', {})
     for name in ('VIL_MM_GPU_KERNELS', 'VIL_MM_BACKEND'):
         monkeypatch.delenv(name, raising=False)
     choice.log_once.cache_clear()
-    return tmp_path
+    return tmp_path / 'cache'
 
 
 ZYGOTE = """
@@ -201,7 +202,7 @@ def test_widths_have_their_own_verdicts(stand_in, cache, monkeypatch):
 
 def test_the_fastest_that_passed_serves(stand_in, monkeypatch):
     stand_in('sound')
-    monkeypatch.setitem(BACKENDS, 'other', BACKENDS['gpu'])
+    monkeypatch.setitem(BACKENDS, 'other', dataclasses.replace(BACKENDS['gpu']))
     for first, second, fastest in [(1.0, 2.0, 'gpu'), (2.0, 1.0, 'other')]:
         seconds = {'gpu': first, 'other': second}
         found = {name: Verdict(seconds={'forward and backward': [x, 9.0]}) for name, x in seconds.items()}
@@ -358,10 +359,36 @@ def test_backend_of_environment(monkeypatch):
         choose()
 
 
-def test_by_hand(stand_in, forked, capsys, caplog):
-    stand_in('nan')
+def test_by_hand(stand_in, forked, capsys, monkeypatch):
     arguments = ['--device', 'cpu', '--precisions', 'float32', '--widths', '32']
-    assert main(arguments) == 1
+    for name, status, result in [('nan', 1, 'did not pass: q is not finite'), ('sound', 0, 'passed, times as fast')]:
+        stand_in(name)
+        # as in a process of its own: it checks again
+        monkeypatch.setattr(checking, '_known', {})
+        monkeypatch.setattr(verdicts, 'START', time.time())
+        assert main(arguments) == status
+        lines = capsys.readouterr().out.splitlines()
+        assert re.match(f'gpu +float32 +32  {result}', lines[-1])
+    assert len(forked) == 2
+
+
+def test_report_of_the_environment(stand_in, capsys, monkeypatch):
+    """It checks nothing."""
     stand_in('sound')
-    checking._known.clear()
-    assert main(arguments) == 0, 'a verdict from before is not used'
+    seconds = {'forward': [1.0, 2.0], 'forward and backward': [1.0, 3.0]}
+    write_verdict(folder_of('cpu'), SUBJECT.name, Verdict(seconds=seconds))
+    write_verdict(folder_of('cpu'), 'gpu-bfloat16-64', Verdict('it is wrong'))
+    monkeypatch.setattr(checking, 'check', None)
+    assert describe_verdicts('gpu', 'cpu') == [
+        'float32, head width 32: passed, times as fast as plain PyTorch: forward 2.0, forward and backward 3.0',
+        'bfloat16, head width 64: did not pass: it is wrong',
+    ]
+    floor = find_floor(Q)
+    chosen = describe_choice(torch.device('cpu'), torch.float32)
+    assert (
+        chosen == f'torch.float32: {floor} up to head width 16, gpu up to head width 32, {floor} up to head width 128'
+    )
+    monkeypatch.setenv('VIL_MM_BACKEND', 'cuda')
+    text = describe_backends()
+    assert '  cpu: not there: the test\n' in text and '  VIL_MM_BACKEND: cuda\n' in text
+    assert "chosen on cpu in torch.float16: none, VIL_MM_BACKEND='cuda' cannot run" in text

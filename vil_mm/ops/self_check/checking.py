@@ -19,7 +19,7 @@ from . import verdicts
 from .verdicts import Verdict, describe_platform, folder_of, lock, read_verdict, write_verdict
 
 #: Seconds that a check may take, and each of its problems; compilers need most of the first one.
-TIMEOUT, PATIENCE = 300, 120
+TIMEOUT, PATIENCE = 600, 240
 #: How others end a process: no fault of the backend.
 INTERRUPTS = ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP')
 

@@ -118,7 +118,8 @@ def call(candidate: Callable, *args) -> Tensor:
 def expect(tensors: dict[str, Tensor], problem: Problem) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Compute the results of plain PyTorch, in float64 on the CPU and in the tensors' own precision."""
     exact = {name: x.cpu().double() for name, x in tensors.items()}
-    return tuple(run(sliding_window_attention_reference, x, problem) for x in (exact, tensors))
+    reference = sliding_window_attention_reference
+    return run(reference, exact, problem), run(reference, tensors, problem)
 
 
 def compare(results: dict[str, Tensor], expected: dict[str, Tensor], plain: dict[str, Tensor]) -> dict[str, float]:

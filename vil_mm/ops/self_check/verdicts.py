@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import torch
 
@@ -83,7 +84,7 @@ def _read_driver() -> str:
         with contextlib.suppress(OSError):
             return Path(path).read_text().split('\n')[0]
     # elsewhere, at least the CUDA version that it supports
-    return str(torch._C._cuda_getDriverVersion()) if torch.version.cuda else ''
+    return str(torch._C._cuda_getDriverVersion()) if torch.version.cuda else ''  # type: ignore[attr-defined]
 
 
 def _version_of_triton() -> str:
@@ -139,18 +140,21 @@ def write_verdict(folder: Path | None, name: str, verdict: Verdict) -> None:
 def lock(folder: Path | None) -> Iterator[None]:
     """Let one process at a time in; the system lets go of the lock if the process dies."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, TypeError):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((folder / 'lock').open('w'))
-            if sys.platform == 'win32':
-                import msvcrt
-
-                while True:  # it gives up after ten seconds
-                    with contextlib.suppress(OSError):
-                        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-                        break
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                _wait_for(stack.enter_context((folder / 'lock').open('w')))
         yield
+
+
+def _wait_for(file: TextIO) -> None:
+    if sys.platform != 'win32':
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    import msvcrt
+
+    while True:  # it gives up after ten seconds
+        with contextlib.suppress(OSError):
+            return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
