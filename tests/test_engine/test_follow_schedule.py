@@ -225,7 +225,5 @@ def test_weights_to_start_from_are_loaded_as_they_are(interrupted, tmp_path):
 
 def test_checkpoint_of_another_optimizer(interrupted, tmp_path):
     optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.1))
-    with pytest.raises(
-        ValueError, match=r"another optimizer, with \['dampening', .* instead of \['amsgrad', 'betas'"
-    ):
+    with pytest.raises(ValueError, match=r"another optimizer, with \['dampening', .* instead of \['amsgrad', 'betas'"):
         train(config(tmp_path / 'adamw', SCHEDULES['cosine'], optim_wrapper=optim_wrapper), interrupted('cosine'))

@@ -51,7 +51,7 @@ def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
         return BACKENDS[name]
     floor = find_floor(q, mask)
     unproven = tuple((name, backend.can_run(q, mask)[1]) for name, backend in BACKENDS.items() if backend.needs_proof)
-    if q.device.type == 'cpu' and all(reason for _, reason in unproven):
+    if q.device.type in ('cpu', 'meta') and all(reason for _, reason in unproven):
         return BACKENDS[floor]
     width = next((width for width in WIDTHS if q.shape[-1] <= width), WIDTHS[-1])
     in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing() or isinstance(q, FakeTensor)
