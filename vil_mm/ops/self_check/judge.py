@@ -141,10 +141,10 @@ def compare(results: dict[str, Tensor], expected: dict[str, Tensor], plain: dict
 
 
 def relative_error(result: Tensor, truth: Tensor) -> float:
-    """Norm of the error, relative to that of the truth; the largest of all images."""
-    difference, images = result.cpu().double() - truth, int(truth.ndim == 4)
-    norms = (x.flatten(images).norm(dim=-1) for x in (difference, truth))
-    return (next(norms) / next(norms)).max().item()
+    """Norm of the error, relative to that of the truth; of copies of one image, the largest."""
+    difference, copies = result.cpu().double() - truth, int(len(truth) == 1)
+    norms = [x.flatten(copies).norm(dim=-1) for x in (difference, truth)]
+    return (norms[0] / norms[1]).max().item()
 
 
 def repeat(again: Callable, first: dict[str, Tensor], device: torch.device) -> None:

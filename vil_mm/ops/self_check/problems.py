@@ -66,7 +66,7 @@ SMALL = (
     Problem((1, 18), 3, 0, 'cyclic', 'self', bias=False),
     Problem((33, 20), 16, 17, narrower=1, batch=1, heads=1),
     Problem((10, 12), 5, 70, 'exact', narrower=8, layout='contiguous'),
-    *(Problem((8, 9), 2 + i % 3, i % 2, ('block', 'cyclic')[i // 2 % 2], i, narrower=i) for i in range(1, 9)),
+    *(Problem((8, 9), 2 + i % 3, 1 + i % 2, ('block', 'cyclic')[i // 2 % 2], i, narrower=i) for i in range(1, 9)),
 )
 
 
