@@ -23,7 +23,7 @@ def test_wheel_holds_configs_tools_and_index(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         'vil_mm/models/backbones/vil.py',
-        'vil_mm/ops/cuda_tested.json',
+        'vil_mm/ops/self_check/worker.py',
         'vil_mm/.mim/model-index.yml',
         'vil_mm/.mim/configs/vil/vil-small_8xb128_in1k.py',
         'vil_mm/.mim/configs/_base_/models/vil_cls.py',

@@ -3,13 +3,11 @@
 #
 #   bash tools/check_gpu.sh FOLDER [STEP ...]
 #
-# Steps, all by default and in this order: build test sanitize benchmark. Logs and results go to FOLDER. If all tests
-# pass, vil_mm/ops/cuda_tested.json is written, which enables the kernels and records on which GPU and commit they
-# passed; commit it with the results. COMMIT names the commit if there is no git.
+# Steps, all by default and in this order: build test sanitize benchmark. Logs and results go to FOLDER.
 set -euo pipefail
 
 [ $# -ge 1 ] || {
-    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -32,13 +30,6 @@ assert torch.cuda.is_available(), 'there is no GPU'
 assert BACKENDS['cuda'].unavailable is None, BACKENDS['cuda'].unavailable"
     "$python" -m pytest -p no:cacheprovider -q --durations=10 tests/test_ops -k 'cuda and not emulated' 2>&1 |
         tee "$folder/test.log"
-    "$python" - >"$folder/cuda_tested.json" <<'PYTHON'
-import json, os, subprocess, torch
-commit = os.environ.get('COMMIT') or subprocess.check_output(['git', 'rev-parse', 'HEAD'], text=True).strip()
-record = dict(gpu=torch.cuda.get_device_name(), torch=torch.__version__, cuda=torch.version.cuda, commit=commit)
-print(json.dumps(record, indent=2))
-PYTHON
-    cp "$folder/cuda_tested.json" vil_mm/ops/
 }
 
 sanitize() {

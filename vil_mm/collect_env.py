@@ -1,33 +1,63 @@
 """Report the environment and the op's backends: ``python -m vil_mm.collect_env``."""
 
-import json
+import itertools
+import os
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.utils.collect_env import get_pretty_env_info
 
-from vil_mm.ops.backends import BACKENDS, CUDA_RECORD
+from vil_mm.ops.backends import BACKENDS
+from vil_mm.ops.choice import choose_backend
+from vil_mm.ops.self_check.checking import Subject, find_verdict
+from vil_mm.ops.self_check.problems import PRECISIONS, WIDTHS
 from vil_mm.version import __version__
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LIBRARIES = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmsegmentation')
 
 
 def describe_backends() -> str:
-    """List the backends, and why any are unavailable."""
+    """Tell of each backend whether it is there and has passed its check, and which one is chosen where."""
+    devices = [torch.device('cpu')]
+    if torch.accelerator.is_available():
+        devices.append(torch.device(torch.accelerator.current_accelerator().type, 0))
     lines = []
     for name, backend in BACKENDS.items():
-        if backend.unavailable:
-            state = f'not there: {backend.unavailable}'
-        elif backend.off:
-            state = f'off: {backend.off}'
-        else:
-            state = 'on'
-        lines.append(f'  {name}: {state}')
-    record = json.loads(CUDA_RECORD.read_text())
-    passed = 'never' if record is None else ', '.join(f'{key} {value}' for key, value in record.items())
-    lines.append(f'  CUDA kernels last passed their tests on a GPU: {passed}')
+        lines.append(f'  {name}: {f"not there: {backend.unavailable}" if backend.unavailable else "there"}')
+        if backend.needs_proof and not backend.unavailable:
+            lines += [f'    {line}' for device in devices[1:] for line in describe_verdicts(name, str(device))]
+    for variable in ('VIL_MM_BACKEND', 'VIL_MM_GPU_KERNELS'):
+        lines.append(f'  {variable}: {os.environ.get(variable) or "not set"}')
+    lines += [f'  chosen on {device} in {describe_choice(device, dtype)}' for device in devices for dtype in DTYPES]
     lines.append(f'  instruction set of the CPU kernels: {torch.backends.cpu.get_cpu_capability()}')
     return '\n'.join(lines)
+
+
+def describe_verdicts(name: str, device: str) -> list[str]:
+    """List what the checks of a backend on a device have found; nothing is checked for it."""
+    lines = []
+    for precision, width in itertools.product(PRECISIONS, WIDTHS):
+        verdict = find_verdict(Subject(name, device, precision, width))
+        if verdict:
+            lines.append(f'{precision}, head width {width}: {verdict}')
+    return lines or [f'not checked on {device} yet; its first use checks it, or python -m vil_mm.ops.self_check']
+
+
+def describe_choice(device: torch.device, dtype: torch.dtype) -> str:
+    """Name the backends that are chosen up to which head width; nothing is checked for it."""
+    chosen = {}
+    for width in WIDTHS:
+        with FakeTensorMode():
+            q = torch.empty(1, 1, 1, width, dtype=dtype, device=device)
+        try:
+            backend = choose_backend(None, q, 'block')
+        except ValueError as error:
+            return f'{dtype}: none, {error}'
+        chosen[width] = next(name for name in BACKENDS if BACKENDS[name] is backend)
+    runs = (list(run) for _, run in itertools.groupby(WIDTHS, chosen.__getitem__))
+    return f'{dtype}: {", ".join(f"{chosen[run[-1]]} up to head width {run[-1]}" for run in runs)}'
 
 
 def describe_libraries() -> str:

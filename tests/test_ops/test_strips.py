@@ -8,7 +8,8 @@ import torch
 from tests.conftest import ROOT
 from tests.test_ops.cases import attend, make
 from vil_mm.ops import sliding_window_attention, strips
-from vil_mm.ops.backends import BACKENDS, choose_backend
+from vil_mm.ops.backends import BACKENDS
+from vil_mm.ops.choice import choose_backend
 
 
 @pytest.mark.parametrize('chunks', [0, 1, 2, 5, 6, 11, 1000])

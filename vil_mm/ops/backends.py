@@ -1,10 +1,8 @@
-"""The implementations of the op, and the choice between them."""
+"""The implementations of the op."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,9 +18,6 @@ from ._library import (
 from .reference import sliding_window_attention_reference
 from .strips import sliding_window_attention_strips
 
-#: The GPU on which the CUDA kernels last passed their tests; ``null`` if they never did.
-CUDA_RECORD = Path(__file__).with_name('cuda_tested.json')
-
 
 @dataclass(frozen=True)
 class Backend:
@@ -33,16 +28,19 @@ class Backend:
             :func:`vil_mm.ops.reference.sliding_window_attention_reference`.
         unavailable (str, optional): Why it cannot run here at all.
             Defaults to None.
-        off (str, optional): Why it only runs when it is named. Defaults to
-            None.
+        needs_proof (bool): Whether it serves unnamed only after it has passed
+            the self-check on the device. Defaults to False.
         refuse (Callable, optional): Takes ``q`` and ``mask`` and returns why
             it cannot run on them, or None. Defaults to None.
+        only_named (str, optional): Why it never serves unnamed here. Defaults
+            to None.
     """
 
     run: Callable[..., Tensor]
     unavailable: str | None = None
-    off: str | None = None
+    needs_proof: bool = False
     refuse: Callable[[Tensor, str], str | None] | None = None
+    only_named: str | None = None
 
     def can_run(self, q: Tensor, mask: str = 'block') -> tuple[bool, str]:
         """Tell whether it can run on tensors like ``q`` with this mask, and if not, why."""
@@ -53,8 +51,8 @@ class Backend:
 def _refuse_mask(mask: str) -> str | None:
     if mask == 'torus':
         return (
-            "mask='torus' on a grid that is not a multiple of window_size is supported only by backend='pytorch' and "
-            "backend='reference'"
+            "mask='torus' on a grid that is not a multiple of window_size is supported only by backend='triton', "
+            "backend='pytorch' and backend='reference'"
         )
     return None
 
@@ -79,22 +77,17 @@ def _why_no_cuda() -> str | None:
     return 'the extension was built without CUDA code: rebuild it with nvcc installed, or with VIL_MM_BUILD_CUDA=1'
 
 
-def _why_cuda_is_off() -> str | None:
-    if json.loads(CUDA_RECORD.read_text()) is not None:
-        return None
-    return "its kernels have not passed their tests on a GPU yet; backend='cuda' runs them anyway"
-
-
-#: Backends by name, the fastest first.
+#: Backends by name, in order of preference.
 BACKENDS = {
     'triton': Backend(
         sliding_window_attention_triton,
         triton_kernels.why_unavailable(),
-        "has not passed its self-check on this GPU; backend='triton' runs it anyway",
+        True,
         triton_kernels.refuse,
+        "Triton's interpreter (TRITON_INTERPRET=1) is slow" if triton_kernels.is_interpreted() else None,
     ),
-    'cuda': Backend(sliding_window_attention_compiled, _why_no_cuda(), _why_cuda_is_off(), _refuse_on_cuda),
-    'cpu': Backend(sliding_window_attention_compiled, LOAD_ERROR, None, _refuse_on_cpu),
+    'cuda': Backend(sliding_window_attention_compiled, _why_no_cuda(), True, _refuse_on_cuda),
+    'cpu': Backend(sliding_window_attention_compiled, LOAD_ERROR, False, _refuse_on_cpu),
     'pytorch': Backend(sliding_window_attention_strips),
     'reference': Backend(sliding_window_attention_reference),
 }
@@ -103,18 +96,12 @@ if LOAD_ERROR:
     logging.getLogger('vil_mm').warning('Sliding-window attention falls back to plain PyTorch: %s', LOAD_ERROR)
 
 
-def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
-    """Find the backend with that name or, without a name, the fastest one that is on and can run.
+def check_backend(name: str | None, source: str = 'backend') -> None:
+    """Check the name of a backend; None stands for the automatic choice.
 
     Raises:
-        ValueError: If there is no such backend, or it cannot run on ``q``
-            with this mask.
+        ValueError: If there is no such backend; the message begins with
+            ``source``.
     """
-    if name is None:
-        return next(backend for backend in BACKENDS.values() if backend.off is None and backend.can_run(q, mask)[0])
-    if name not in BACKENDS:
-        raise ValueError(f'backend={name!r} is not one of {list(BACKENDS)}')
-    possible, reason = BACKENDS[name].can_run(q, mask)
-    if not possible:
-        raise ValueError(f'backend={name!r} cannot run: {reason}')
-    return BACKENDS[name]
+    if name is not None and name not in BACKENDS:
+        raise ValueError(f'{source}={name!r} is not one of {list(BACKENDS)}')

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from .backends import choose_backend
 from .checks import check_mask_and_neighbors, check_tensors
+from .choice import choose_backend
 
 
 def sliding_window_attention(
@@ -66,7 +66,10 @@ def sliding_window_attention(
         backend (str, optional): ``'cpu'`` or ``'cuda'`` for compiled code, or
             plain PyTorch, on any device and with second derivatives:
             ``'pytorch'``, which takes little memory, or ``'reference'``, which
-            is easy to read. Defaults to None: the fastest that can run.
+            is easy to read. Defaults to None: what the environment variable
+            ``VIL_MM_BACKEND`` names, or else the fastest that can run. On a
+            GPU, compiled code is only chosen if it has passed its check there,
+            see :mod:`vil_mm.ops.self_check`.
 
     Returns:
         Tensor: ``(N, heads, h * w, d)``, with the dtype of ``q``.

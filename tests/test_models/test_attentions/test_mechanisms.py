@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 
-from vil_mm.models import LinformerAttention, PerformerAttention, SpatialReductionAttention, ViL
+from tests.conftest import ROOT
+from vil_mm.engine.overrides import override
+from vil_mm.models import LinformerAttention, PerformerAttention, SlidingWindowAttention, SpatialReductionAttention, ViL
 from vil_mm.models.attentions.performer_attention import draw_projection
 from vil_mm.models.layers import loading
+from vil_mm.registry import MODELS
 
 ARCH = 'l1,h1,d8,n1,s1,g1,p4,f3_l2,h2,d16,n1,s1,g2,p2,f2_l3,h2,d16,n1,s0,g1,p2,f7_l4,h4,d32,n1,s0,g0,p2,f7'
 
@@ -150,8 +154,19 @@ def test_loading_another_number_of_global_tokens(warnings):
         (PerformerAttention, dict(stabilizer='head'), "stabilizer='head' is not one of 'batch', 'image'"),
         (PerformerAttention, dict(attn_drop=0.1), r'attn_drop=0.1 must be 0'),
         (SpatialReductionAttention, dict(reduction_ratio=0), 'reduction_ratio=0 must be at least 1'),
+        (SlidingWindowAttention, dict(backend='tvm'), r"backend='tvm' is not one of .*'reference'"),
     ],
 )
 def test_errors(cls, kwargs, message):
     with pytest.raises(ValueError, match=message):
         cls(16, 2, **kwargs)
+
+
+def test_backend_by_options():
+    """As ``tools/train.py CONFIG --cfg-options`` sets it."""
+    cfg = Config.fromfile(ROOT / 'configs/vil/vil-nano_1xb64_digits.py')
+    override(cfg, {'model.backbone.attn_cfg.backend': 'cuda'})
+    model = MODELS.build(cfg.model.backbone)
+    assert 'cuda' in {getattr(module, 'backend', None) for module in model.modules()}
+    with pytest.raises(ValueError, match="backend='cuda' cannot run: "):
+        model(torch.randn(1, 3, 32, 32))

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import sliding_window_attention
+from ...ops.backends import check_backend
 from ...ops.checks import NEIGHBORS, check_mask_and_neighbors
 from ...registry import MODELS
 from ..layers import RelativePositionBias
@@ -42,6 +43,9 @@ class SlidingWindowAttention(BaseAttention):
             only the global tokens' attention. Defaults to False.
         relative_position_bias (bool): Whether to add a relative position bias.
             Defaults to False.
+        backend (str, optional): What computes the sliding window, one of
+            ``vil_mm.ops.BACKENDS``. Defaults to None: the environment
+            variable ``VIL_MM_BACKEND``, or else the fastest.
         **kwargs: Arguments of :class:`BaseAttention`; ``attn_drop`` must be 0.
 
     Raises:
@@ -61,11 +65,13 @@ class SlidingWindowAttention(BaseAttention):
         share_global_proj: bool = True,
         only_global: bool = False,
         relative_position_bias: bool = False,
+        backend: str | None = None,
         qkv_bias: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(embed_dims, num_heads, window_size=window_size, qkv_bias=qkv_bias, **kwargs)
         check_mask_and_neighbors(mask, neighbors, (*NEIGHBORS, 'random'))
+        check_backend(backend)
         if self.attn_drop:
             raise ValueError(
                 f'attn_drop={self.attn_drop} must be 0: the sliding window has no dropout of attention weights'
@@ -76,6 +82,7 @@ class SlidingWindowAttention(BaseAttention):
         self.neighbors = neighbors
         self.share_global_proj = share_global_proj
         self.only_global = only_global
+        self.backend = backend
         self.q_global = self.kv_global = self.proj_global = None
         if self.num_global_tokens and not share_global_proj:
             self.q_global = nn.Linear(self.in_dims, embed_dims, bias=qkv_bias)
@@ -127,6 +134,7 @@ class SlidingWindowAttention(BaseAttention):
             global_bias=None if bias is None else bias.to_global,
             mask=self.mask,
             neighbors=self._draw_neighbors(),
+            backend=self.backend,
         )
 
     def _draw_neighbors(self) -> str | int:
