@@ -87,7 +87,8 @@ def forked(fork, monkeypatch):
 
 def put(set_item, name):
     """Put a function in the place of a GPU backend, without a compiled backend for the CPU beside it."""
-    set_item(BACKENDS, 'cpu', dataclasses.replace(BACKENDS['cpu'], unavailable='the test'))
+    for other in ('triton', 'cpu'):
+        set_item(BACKENDS, other, dataclasses.replace(BACKENDS[other], unavailable='the test'))
     set_item(BACKENDS, 'gpu', Backend(getattr(faults, name), needs_proof=True, refuse=BACKENDS['cpu'].refuse))
 
 

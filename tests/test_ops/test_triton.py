@@ -36,11 +36,14 @@ def without_bfloat16(row):
 
 
 @pytest.mark.parametrize('count', [10, pytest.param(30, marks=pytest.mark.slow)])
-@pytest.mark.parametrize('mask, neighbors', MODES)
-def test_fixed_rows(mask, neighbors, count):
-    rows = [row for row in fixed_rows() if (row['mask'], row['neighbors']) == (mask, neighbors)]
-    rows = sorted(map(without_bfloat16, rows), key=work)[:count]
-    assert len(rows) == count and {row['dtype'] for row in rows} >= {'float32', 'float16'}
+@pytest.mark.parametrize('part', range(3))
+def test_fixed_rows(part, count):
+    """Of each mode the 10 rows that take the least time, or all."""
+    rows = []
+    for mode in MODES[part::3]:
+        of_mode = [without_bfloat16(row) for row in fixed_rows() if (row['mask'], row['neighbors']) == mode]
+        rows += sorted(of_mode, key=work)[:count]
+    assert len(rows) == 7 * count
     check_rows(rows, 'triton')
 
 

@@ -57,7 +57,7 @@ def has_kernels(device: str) -> bool:
 
 def encode_neighbors(neighbors: str | int) -> int:
     """Translate ``neighbors`` to the integer that the ops take."""
-    return NEIGHBOR_CODES.get(neighbors, neighbors)
+    return neighbors if isinstance(neighbors, int) else NEIGHBOR_CODES[neighbors]
 
 
 def decode_neighbors(code: int) -> str | int:

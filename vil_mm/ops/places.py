@@ -120,7 +120,8 @@ def make_places(
         )
         tokens = torch.where(on_row & on_column, row * hw_shape[1] + column, ZERO)
         tokens = torch.where(row_seen & column_seen, tokens, HIDDEN)
-        return tuple(x.int().flatten(2).flatten(0, 1) for x in (tokens, place_row * side + place_column))
+        places = place_row * side + place_column
+        return tokens.int().flatten(2).flatten(0, 1), places.int().flatten(2).flatten(0, 1)
 
     # a tensor of Python numbers would be copied to the GPU
     offsets = [torch.stack([torch.full((), x, device=device) for x in axis]) for axis in zip(*chunk_offsets(neighbors))]

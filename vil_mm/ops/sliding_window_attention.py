@@ -54,8 +54,8 @@ def sliding_window_attention(
             and the zero padding of a wrapped chunk takes part as zero-valued
             keys, as published. ``'torus'``: chunks wrap around the grid, and
             padding never counts. This differs from ``'cyclic'`` only if a side
-            of the grid is not a multiple of ``window_size``; then only
-            ``backend='pytorch'`` and ``backend='reference'`` support it.
+            of the grid is not a multiple of ``window_size``; then
+            ``backend='cpu'`` and ``backend='cuda'`` do not support it.
             Defaults to ``'block'``.
         neighbors (str | int): Which chunks of the neighborhood count:
             ``'all'``, ``'self'`` (the query's own chunk), or 1 to 8 (its own
@@ -63,8 +63,8 @@ def sliding_window_attention(
             ``mask='exact'`` needs ``'all'``. Defaults to ``'all'``.
         scale (float, optional): Factor of the products of queries and keys.
             Defaults to ``d**-0.5``.
-        backend (str, optional): ``'cpu'`` or ``'cuda'`` for compiled code, or
-            plain PyTorch, on any device and with second derivatives:
+        backend (str, optional): ``'triton'`` for Triton kernels, ``'cpu'`` or
+            ``'cuda'`` for compiled code, or plain PyTorch, on any device and with second derivatives:
             ``'pytorch'``, which takes little memory, or ``'reference'``, which
             is easy to read. Defaults to None: what the environment variable
             ``VIL_MM_BACKEND`` names, or else the fastest that can run. On a

@@ -62,7 +62,7 @@ def backward_queries_kernel(
         out_rows = load_tile(first_token(out, image_head, sizes), tokens, out.strides[2], HEAD_WIDTH, WIDTH)
         mean = tl.sum(grad_rows.to(tl.float32) * out_rows.to(tl.float32), 1)
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
-    weighted = tl.zeros([ROWS], tl.float32)
+    total, weighted = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
     for sweep in tl.static_range(0 if UNIT == 1 else 1, 2):
         for start in range(0, sizes.globals, GLOBALS):
             columns = start + tl.arange(0, GLOBALS)
@@ -74,6 +74,7 @@ def backward_queries_kernel(
             weights = exponential(scores - log_sum[:, None], UNIT)
             value_grads = product(grad_rows, value_tile, PRECISION)
             if sweep == 0:
+                total += tl.sum(weights, 1)
                 weighted += tl.sum(weights * value_grads, 1)
             else:
                 grads = (weights * (value_grads - mean[:, None])).to(key_tile.dtype)
@@ -88,12 +89,13 @@ def backward_queries_kernel(
             weights = exponential(scores - log_sum[:, None], UNIT)
             value_grads = product(grad_rows, value_tile, PRECISION)
             if sweep == 0:
+                total += tl.sum(weights, 1)
                 weighted += tl.sum(weights * value_grads, 1)
             else:
                 grads = (weights * (value_grads - mean[:, None])).to(key_tile.dtype)
                 sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         if sweep == 0:
-            mean = weighted * sizes.unshift
+            mean = weighted / total
     tl.store(log_sums + of_tokens, log_sum, mask=tokens >= 0)
     tl.store(means + of_tokens, mean, mask=tokens >= 0)
     grad_start = first_token(grad_q, image_head, sizes)

@@ -37,7 +37,7 @@ def options(kernel, dtype: torch.dtype, head_width: int, precision: str) -> dict
     width = padded_width(head_width)
     columns, warps, stages = SETTINGS[kernel.__name__, dtype.itemsize][width]
     exact = dtype == torch.float32 and precision == 'ieee'
-    constants = dict(HEAD_WIDTH=head_width, WIDTH=width, ROWS=TILE, COLUMNS=columns, GLOBALS=GLOBALS)
+    constants: dict[str, Any] = dict(HEAD_WIDTH=head_width, WIDTH=width, ROWS=TILE, COLUMNS=columns, GLOBALS=GLOBALS)
     constants |= dict(UNIT=1.0 if exact else LOG2_E, PRECISION=precision)
     if kernel.__name__ == 'backward_globals_kernel':
         constants['ROWS'] = GLOBALS
@@ -57,7 +57,7 @@ def instance(kernel, dtype: torch.dtype, head_width: int, precision: str = 'ieee
     tokens = Tokens(f'*{name}', ('i32', 'i32', 'i32'))
     bias = Tokens('*fp32', ('i32',))
     places = Places('*i32', '*i32', '*i32', 'i32')
-    types = dict.fromkeys(['q', 'k', 'v', 'out', 'grad_out', 'grad_q', 'grad_k', 'grad_v'], tokens)
+    types: dict[str, Any] = dict.fromkeys(['q', 'k', 'v', 'out', 'grad_out', 'grad_q', 'grad_k', 'grad_v'], tokens)
     types |= dict(table=bias, global_bias=bias, sizes=Sizes(*['i32'] * 4, *['fp32'] * 3))
     types |= dict.fromkeys(['queries', 'keys', 'square', 'neighborhood', 'visits'], places)
     types |= dict.fromkeys(['log_sums', 'means', 'parts', 'k_parts', 'v_parts', 'bias_parts'], '*fp32')

@@ -1,6 +1,6 @@
 """What the kernels share: their arguments, tiles of tokens, and scores."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
@@ -12,25 +12,28 @@ from ..places import PlaceList
 HIDDEN, TILE = tl.constexpr(place_lists.HIDDEN), tl.constexpr(place_lists.TILE)
 
 
-class Tokens(NamedTuple):
-    """A tensor ``(N, heads, tokens, d)`` whose last stride is 1, or a bias ``(heads, rows)`` as kernels read them."""
+# To compile a kernel without a GPU, these hold types in place of values.
 
-    data: Tensor
-    strides: tuple[int, ...]
+
+class Tokens(NamedTuple):
+    """A tensor ``(N, heads, tokens, d)``, or a bias ``(heads, rows)``, whose last stride is 1."""
+
+    data: Any
+    strides: tuple
 
     @classmethod
     def of(cls, tensor: Tensor) -> 'Tokens':
-        """Describe a tensor by all strides but the last."""
+        """Describe a tensor."""
         return cls(tensor, tensor.stride()[:-1])
 
 
 class Places(NamedTuple):
-    """A place list as kernels read it."""
+    """A place list."""
 
-    tokens: Tensor
-    terms: Tensor
-    counts: Tensor
-    length: int
+    tokens: Any
+    terms: Any
+    counts: Any
+    length: Any
 
     @classmethod
     def of(cls, places: PlaceList) -> 'Places':
@@ -41,13 +44,13 @@ class Places(NamedTuple):
 class Sizes(NamedTuple):
     """What else the kernels need to know of a problem."""
 
-    heads: int
-    chunks: int
-    queries: int
-    globals: int
-    scale: float
-    shift: float  # exponents of float32 weights are moved to about 0, where they are rounded least ...
-    unshift: float  # ... and sums of these weights are multiplied by this
+    heads: Any
+    chunks: Any
+    queries: Any
+    globals: Any
+    scale: Any
+    shift: Any  # moves exponents of weights in float32 to about 0, where they are rounded least ...
+    unshift: Any  # ... which is undone when they have been summed
 
 
 @triton.jit
