@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_tool
 from tests.test_ops import faults
 from vil_mm.collect_env import describe_backends, describe_choice, describe_verdicts
 from vil_mm.ops import choice, sliding_window_attention
@@ -391,3 +391,28 @@ def test_report_of_the_environment(stand_in, capsys, monkeypatch):
     text = describe_backends()
     assert '  cpu: not there: the test\n' in text and '  VIL_MM_BACKEND: cuda\n' in text
     assert "chosen on cpu in torch.float16: none, VIL_MM_BACKEND='cuda' cannot run" in text
+
+
+INTERPRETED = """
+import torch
+from vil_mm.ops.backends import BACKENDS
+from vil_mm.ops.self_check import judge
+judge.REPEATS = 2
+triton = BACKENDS['triton']
+try:
+    judge.examine(
+        triton.run, BACKENDS['pytorch'].run, triton.refuse, torch.device('cpu'), {precision!r}, 16, begin=print
+    )
+except judge.RejectedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('precision', ['float32', 'float16'])
+@pytest.mark.skipif(bool(BACKENDS['triton'].unavailable), reason=str(BACKENDS['triton'].unavailable))
+def test_triton_passes_in_its_interpreter(precision):
+    """All but the test of its speed."""
+    lines = run_tool('-c', INTERPRETED.format(precision=precision), env={'TRITON_INTERPRET': '1'}).stdout.splitlines()
+    assert lines[-2].startswith('the speed on 2 times Problem')
+    assert re.match('forward: it takes .* what it replaces', lines[-1])
