@@ -24,14 +24,14 @@ class Fences(TorchDispatchMode):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
-        self.key = getattr(torch._C.DispatchKey, device.type.upper())
+        self.keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, device.type.upper()))
         self.fenced: list[tuple[Tensor, tuple]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == 'vil_mm':
             # the mode is off in here; on again, it also sees what the code of this op allocates
             with self:
-                return func._op_dk(self.key, *args, **(kwargs or {}))
+                return func.redispatch(self.keys, *args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         is_new = isinstance(result, Tensor) and func._schema.returns[0].alias_info is None
         return self.enclose(result, blank='empty' in func.__name__) if is_new else result
