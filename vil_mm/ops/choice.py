@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,7 +18,13 @@ from .self_check.problems import WIDTHS
 GPU_KERNELS = ('auto', 'off', 'force', 'recheck')
 
 
-@torch.compiler.assume_constant_result
+def constant_in_graphs(function: Callable) -> Callable:
+    """Do what ``torch.compiler.assume_constant_result`` does, which loads the compiler at once, for seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_in_graphs
 def backend_of_environment() -> str | None:
     """Read ``VIL_MM_BACKEND``, the backend of all calls that name none; None if it is not set.
 
@@ -62,7 +69,7 @@ def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
     return BACKENDS[choose_proven(unproven, floor, q.device.type, q.device.index, q.dtype, width, in_graph)]
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def choose_proven(
     refusals: tuple[tuple[str, str], ...],
     floor: str,
