@@ -17,6 +17,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from vil_mm.ops._library import encode_neighbors
+
 #: By the names of their architectures.
 TARGETS = {f'sm_{arch}': GPUTarget('cuda', arch, 32) for arch in (80, 90, 100, 120)} | {
     'gfx942': GPUTarget('hip', 'gfx942', 64)
@@ -93,15 +95,13 @@ def compiling_only(target: GPUTarget) -> Iterator[list[tuple]]:
 
 def triton_kernels(target: str, dtype: str, width: int) -> list[Kernel]:
     """Compile what a forward and a backward launch."""
-    from vil_mm.ops.triton_kernels import launch
-
     shape = Shape(2, 3, width, 14, 14)
     inputs, grad = make_inputs(shape, getattr(torch, dtype.replace('tf32', 'float32')), 'cpu')
     q, k, v, *biases = (x.detach() for x in inputs)
-    settings = (*shape.grid, shape.window_size, shape.num_global_tokens, 'block', 'all', width**-0.5)
+    settings = (*shape.grid, shape.window_size, shape.num_global_tokens, 'block', encode_neighbors('all'), width**-0.5)
     with compiling_only(TARGETS[target]) as launches, tempfile.TemporaryDirectory() as folder, tf32(dtype == 'tf32'):
-        out, lse = launch.run_forward(q, k, v, *biases, *settings)
-        launch.run_backward(grad, q, k, v, out, lse, *biases, *settings)
+        out, lse = torch.ops.vil_mm.sliding_window_attention_triton_forward(q, k, v, *biases, *settings)
+        torch.ops.vil_mm.sliding_window_attention_triton_backward(grad, q, k, v, out, lse, *biases, *settings)
         kernels = []
         for compiled, arguments in launches:
             if TARGETS[target].backend == 'hip':
