@@ -99,7 +99,11 @@ def triton_kernels(target: str, dtype: str, width: int) -> list[Kernel]:
     inputs, grad = make_inputs(shape, getattr(torch, dtype.replace('tf32', 'float32')), 'cpu')
     q, k, v, *biases = (x.detach() for x in inputs)
     settings = (*shape.grid, shape.window_size, shape.num_global_tokens, 'block', encode_neighbors('all'), width**-0.5)
-    with compiling_only(TARGETS[target]) as launches, tempfile.TemporaryDirectory() as folder, tf32(dtype == 'tf32'):
+    with (
+        compiling_only(TARGETS[target]) as launches,
+        patch('vil_mm.ops.triton_kernels.launch.allows_tf32', lambda q: dtype == 'tf32'),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         out, lse = torch.ops.vil_mm.sliding_window_attention_triton_forward(q, k, v, *biases, *settings)
         torch.ops.vil_mm.sliding_window_attention_triton_backward(grad, q, k, v, out, lse, *biases, *settings)
         kernels = []
@@ -125,17 +129,6 @@ def triton_kernels(target: str, dtype: str, width: int) -> list[Kernel]:
                 )
             )
     return kernels
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Allow float32 to be computed in TF32, or not."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 _MANGLED = re.compile(
