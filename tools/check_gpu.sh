@@ -15,7 +15,7 @@ set -uo pipefail
 folder=$(mkdir -p "$1" && cd "$1" && pwd) || exit 2
 shift
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-export PYTHON=${PYTHON:-python3} PYTHONPATH=$PWD PYTHONUNBUFFERED=1 folder
+export PYTHON=${PYTHON:-python3} PYTHONPATH=$PWD PYTHONUNBUFFERED=1 TRITON_INTERPRET=0 folder
 
 # Seconds that each step may take
 declare -A seconds=([build]=150 [check]=60 [test]=150 [sanitize]=80 [benchmark]=100 [models]=60)

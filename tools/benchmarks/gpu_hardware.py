@@ -106,11 +106,10 @@ class GPU:
             count * clocks * kernel.warps / 4
             for count, clocks in ((len(way), self.issue), (exponentials, self.exponential))
         )
-        products = [x for x in way if x.multiplies]
-        macs = work.products * kernel.rows * kernel.columns * kernel.width
-        if all(x.macs for x in products):
-            macs = sum(x.macs for x in products) * kernel.warps
-        rates = [rate for begin, rate in self.macs.items() if products and products[0].name.startswith(begin)]
+        # as many as the code does, which may be more than are needed
+        macs = (kernel.products or work.products) * kernel.rows * kernel.columns * kernel.width
+        multiplier = next((x.name for x in way if x.multiplies), '')
+        rates = [rate for begin, rate in self.macs.items() if multiplier.startswith(begin)]
         if kernel.dtype == 'tf32':
             rates = [rate / 2 for rate in rates]
         per_clock = self.multiprocessors * self.gigahertz * 1e3

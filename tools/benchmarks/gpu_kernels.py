@@ -64,6 +64,13 @@ class Kernel:
         way = self.code.loop()
         return round(len(way) * 64 * 64 / (self.rows * self.columns) * self.warps / 4) if way else None
 
+    @property
+    def products(self) -> float | None:
+        """How many products of matrices of a tile the loop does; None if its instructions do not tell."""
+        macs = [x.macs for x in self.code.loop() if x.multiplies]
+        tile = self.rows * self.columns * self.width
+        return sum(macs) * self.warps / tile if macs and None not in macs else None
+
 
 class _Driver:
     """As much of Triton's driver as compiling needs."""

@@ -8,6 +8,7 @@ assumes that a resource is busy all the time; it is not a measurement.
 
 import argparse
 import json
+import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -19,6 +20,7 @@ import torch
 from gpu_hardware import GPUS, RESOURCES
 from gpu_kernels import (
     CUDA_NAMES,
+    CUDA_WIDTHS,
     DTYPES,
     SOURCES,
     TARGETS,
@@ -31,44 +33,50 @@ from gpu_kernels import (
 )
 from suites import IMAGES, stage_shapes
 
+ALL_WIDTHS = sorted({*WIDTHS, *CUDA_WIDTHS})
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--targets', nargs='+', choices=TARGETS, default=list(TARGETS))
     parser.add_argument('--dtypes', nargs='+', choices=DTYPES, default=list(DTYPES))
+    parser.add_argument(
+        '--widths', nargs='+', type=int, choices=ALL_WIDTHS, default=ALL_WIDTHS, help='of heads, padded'
+    )
     parser.add_argument('--languages', nargs='+', choices=['Triton', 'CUDA'], default=['Triton', 'CUDA'])
     parser.add_argument('--jobs', type=int, default=2, help='processes that compile at the same time')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmarks/gpu_static'))
     return parser.parse_args()
 
 
-def compile_all(targets: list[str], dtypes: list[str], languages: list[str], jobs: int) -> list[Kernel]:
+def compile_all(args: argparse.Namespace) -> list[Kernel]:
     """Compile all kernels."""
+    os.environ['TRITON_INTERPRET'] = '0'  # for the processes that are started here
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(jobs, get_context('spawn'), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ProcessPoolExecutor(args.jobs, get_context('spawn'), initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
         futures = []
-        if 'Triton' in languages:
-            instances = product(targets, dtypes, WIDTHS)
+        if 'Triton' in args.languages:
+            instances = product(args.targets, args.dtypes, set(WIDTHS).intersection(args.widths))
             futures += [pool.submit(triton_kernels, *instance) for instance in instances]
-        if 'CUDA' in languages and nvcc():
+        if 'CUDA' in args.languages and nvcc():
             layouts = cuda_layouts(Path(folder))
-            endings = tuple({CUDA_NAMES[dtype] for dtype in dtypes})
+            endings = tuple({CUDA_NAMES[dtype] for dtype in args.dtypes})
             sources = [source for source in sorted(SOURCES.glob('*.cu')) if source.stem.endswith(endings)]
             futures += [
                 pool.submit(cuda_kernels, target, source, layouts, Path(folder))
-                for target, source in product(targets, sources)
+                for target, source in product(args.targets, sources)
                 if TARGETS[target].backend == 'cuda'
             ]
         kernels = [kernel for future in futures for kernel in future.result()]
-    return [kernel for kernel in kernels if kernel.dtype in dtypes]
+    return [kernel for kernel in kernels if kernel.dtype in args.dtypes and kernel.width in args.widths]
 
 
 def describe(kernel: Kernel) -> dict:
     """List what the table shows of a kernel."""
-    names = ('language', 'target', 'name', 'dtype', 'width', 'rows', 'columns', 'warps', 'shared', 'instructions')
-    return {name: getattr(kernel, name) for name in names} | dict(
+    names = ('language', 'target', 'name', 'dtype', 'width', 'rows', 'columns', 'warps', 'shared')
+    return {name: getattr(kernel, name) for name in (*names, 'instructions', 'products')} | dict(
         registers=kernel.code.registers,
         spills=kernel.code.spills,
         resident_warps=GPUS[kernel.target].resident_warps(kernel),
@@ -139,7 +147,7 @@ def report(kernels: list[dict], times: list[dict]) -> str:
 
 def main() -> None:
     args = parse_args()
-    kernels = compile_all(args.targets, args.dtypes, args.languages, args.jobs)
+    kernels = compile_all(args)
     described, times = [describe(kernel) for kernel in kernels], bounds(kernels)
     args.out.mkdir(parents=True, exist_ok=True)
     results = dict(kernels=described, bounds=times, gpus={target: asdict(gpu) for target, gpu in GPUS.items()})
