@@ -1,8 +1,8 @@
 """Build the extension, and put configs, tools and the model index where OpenMMLab's ``mim`` looks for them.
 
 The CPU code of the extension is built if PyTorch and a C++ compiler are found, the CUDA code if nvcc and a
-CUDA build of PyTorch are found too, or as ``VIL_MM_BUILD_CUDA=0|1`` says. Without them, the package still installs
-and uses its reference implementation.
+CUDA build of PyTorch are found too, or as ``VIL_MM_BUILD_CUDA=0|1`` says. If the CUDA code fails to build, the CPU code
+is built without it. Without any, the package still installs and uses its reference implementation.
 """
 
 import os
@@ -64,11 +64,11 @@ def find_cuda() -> bool:
     return True
 
 
-def extension():
+def extension(with_cuda: bool):
     """Describe the extension ``vil_mm._C``."""
     sources = ['csrc/ops.cpp', *sorted(str(path) for path in Path('csrc/cpu').glob('*.cpp'))]
     kind, arguments = cpp_extension.CppExtension, dict(cxx=FLAGS)
-    if find_cuda():
+    if with_cuda:
         kind = cpp_extension.CUDAExtension
         arguments['nvcc'] = ['-O3', '-std=c++17']
         sources += sorted(str(path) for path in Path('csrc/cuda').glob('*') if path.suffix in ('.cpp', '.cu'))
@@ -77,17 +77,33 @@ def extension():
 
 
 class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
-    """Build the extension; if that fails, go on without it, unless it was requested (in place, or with CUDA)."""
+    """Build the extension; if that fails, build less of it, unless it was requested (in place, or with CUDA)."""
 
     def run(self) -> None:
+        options = dict(vars(self))  # some of which a run changes, and does not restore if it fails
         try:
             super().run()
         except Exception as error:
-            if (self.inplace and not self.editable_mode) or os.environ.get('VIL_MM_BUILD_CUDA') == '1':
-                raise
+            vars(self).update(options)
+            self.build_less(error)
+
+    def build_less(self, error: Exception) -> None:
+        """Build only the CPU code if there was more, else nothing."""
+        if os.environ.get('VIL_MM_BUILD_CUDA') == '1':
+            raise error
+        if any(source.endswith('.cu') for source in self.extensions[0].sources):
             warnings.warn(
-                f'vil_mm._C was not built, so the reference implementation is used: {error}. '
-                'VIL_MM_BUILD_CUDA=0 builds only its CPU code.',
+                f'The CUDA code of vil_mm._C was not built, only its CPU code: {error}. '
+                'VIL_MM_BUILD_CUDA=0 leaves it out from the start, =1 makes this an error.',
+                stacklevel=1,
+            )
+            vars(self.extensions[0]).update(vars(extension(with_cuda=False)))
+            self.run()
+        elif self.inplace and not self.editable_mode:
+            raise error
+        else:
+            warnings.warn(
+                f'vil_mm._C was not built, so the reference implementation is used: {error}',
                 stacklevel=1,
             )
             # no extension is expected anymore; the distribution's own list stays, because it decides where files go
@@ -101,4 +117,4 @@ if torch is None:
     setup(cmdclass=commands)
 else:
     commands['build_ext'] = BuildExtensionOrWarn.with_options(no_python_abi_suffix=True)
-    setup(cmdclass=commands, ext_modules=[extension()])
+    setup(cmdclass=commands, ext_modules=[extension(find_cuda())])

@@ -2,6 +2,7 @@
 // vil_mm/ops/_library.py.
 #include <torch/library.h>
 
+#include "precision.h"
 #include "problem.h"
 
 namespace {
@@ -21,6 +22,8 @@ c10::Dict<std::string, int64_t> constants() {
 
 TORCH_LIBRARY(vil_mm, m) {
   m.def("constants() -> Dict(str, int)", &constants);
+  // Whether the CUDA kernels compute float32 in TF32.
+  m.def("allows_tf32() -> bool", &vil_mm::allows_tf32);
   // (out, log-sum-exp). neighbors: see kAllNeighbors.
   m.def(
       "sliding_window_attention_forward(Tensor q, Tensor k, Tensor v, Tensor? bias_table, Tensor? global_bias, "

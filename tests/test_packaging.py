@@ -1,19 +1,29 @@
-"""What a wheel holds."""
+"""What a wheel holds, and what is built where something is missing."""
 
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
+
+import pytest
+import torch
 
 from tests.conftest import ROOT, run_tool
 
 SOURCES = ('vil_mm', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'model-index.yml')
 
 
-def test_wheel_holds_configs_tools_and_index(tmp_path):
-    """Also where the extension cannot be built: here for want of its sources, elsewhere of a compiler."""
+def copy_sources(folder):
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         options = dict(ignore=shutil.ignore_patterns('*.so')) if copy is shutil.copytree else {}
-        copy(ROOT / name, tmp_path / name, **options)
+        copy(ROOT / name, folder / name, **options)
+
+
+def test_wheel_holds_configs_tools_and_index(tmp_path):
+    """Also where the extension cannot be built: here for want of its sources, elsewhere of a compiler."""
+    copy_sources(tmp_path)
     program = (
         f'import os; os.chdir({str(tmp_path)!r}); from setuptools import build_meta; build_meta.build_wheel("dist")'
     )
@@ -31,3 +41,33 @@ def test_wheel_holds_configs_tools_and_index(tmp_path):
         'vil_mm/.mim/tools/dist_train.sh',
     } <= names
     assert not [name for name in names if name.startswith('tests/') or '__pycache__' in name]
+
+
+@pytest.mark.skipif(not torch.version.cuda, reason='PyTorch is built without CUDA')
+@pytest.mark.parametrize(
+    'choice, cpu_code, message',
+    [
+        pytest.param('', '', 'The CUDA code of vil_mm._C was not built, only its CPU code', id='falls back'),
+        pytest.param('', '#error', 'error: #error', id='CPU code fails too'),
+        pytest.param('1', '', 'Error compiling objects', id='requested'),
+    ],
+)
+def test_cuda_code_that_does_not_build(tmp_path, choice, cpu_code, message):
+    """The CPU code is then built alone, and a message says so; unless the CUDA code was requested."""
+    copy_sources(tmp_path)
+    files = {
+        'csrc/ops.cpp': cpu_code,
+        'csrc/cuda/kernels.cu': '',
+        'toolkit/include/cuda_runtime.h': '',
+        'toolkit/bin/nvcc': f'#!/bin/sh\n[ "$1" = --version ] && echo release {torch.version.cuda} || exit 1\n',
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / 'toolkit/bin/nvcc').chmod(0o755)
+    environment = {**os.environ, 'CUDA_HOME': str(tmp_path / 'toolkit'), 'VIL_MM_BUILD_CUDA': choice}
+    command = [sys.executable, 'setup.py', 'build_ext', '--inplace']
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    built = message.startswith('The CUDA code')
+    assert (result.returncode == 0) == built and message in result.stdout + result.stderr
+    assert len(list((tmp_path / 'vil_mm').glob('_C*.so'))) == built

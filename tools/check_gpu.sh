@@ -1,63 +1,83 @@
 #!/usr/bin/env bash
-# Check the CUDA kernels on a machine with a GPU. PyTorch, pytest and nvcc are enough; no OpenMMLab library is needed.
+# Check and measure the GPU kernels on a machine with a GPU, within 10 minutes. PyTorch and pytest are enough, nvcc adds
+# the CUDA kernels, and the OpenMMLab libraries add whole models.
 #
 #   bash tools/check_gpu.sh FOLDER [STEP ...]
 #
-# Steps, all by default and in this order: build test sanitize benchmark. Logs and results go to FOLDER.
-set -euo pipefail
+# Steps, all by default and in this order: build check test sanitize benchmark models. Logs and results go to FOLDER. A
+# step that fails or runs out of time does not keep the others from running; the command then ends with an error.
+set -uo pipefail
 
 [ $# -ge 1 ] || {
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
-folder=$(mkdir -p "$1" && cd "$1" && pwd)
+folder=$(mkdir -p "$1" && cd "$1" && pwd) || exit 2
 shift
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=${PYTHON:-python3}
-export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+export PYTHON=${PYTHON:-python3} PYTHONPATH=$PWD PYTHONUNBUFFERED=1 TRITON_INTERPRET=0 folder
+
+# Seconds that each step may take
+declare -A seconds=([build]=150 [check]=60 [test]=150 [sanitize]=80 [benchmark]=100 [models]=60)
 
 build() {
-    VIL_MM_BUILD_CUDA=1 "$python" setup.py build_ext --inplace >"$folder/build.log" 2>&1 ||
-        { tail -n 40 "$folder/build.log"; return 1; }
+    command -v nvcc >/dev/null && export VIL_MM_BUILD_CUDA=1
+    "$PYTHON" setup.py build_ext --inplace
+}
+
+check() {
+    "$PYTHON" -m vil_mm.ops.self_check
 }
 
 test() {
     # otherwise all tests would be skipped, and pass
-    "$python" -c "
-import torch
-from vil_mm.ops import BACKENDS
-assert torch.cuda.is_available(), 'there is no GPU'
-assert BACKENDS['cuda'].unavailable is None, BACKENDS['cuda'].unavailable"
-    "$python" -m pytest -p no:cacheprovider -q --durations=10 tests/test_ops -k 'cuda and not emulated' 2>&1 |
-        tee "$folder/test.log"
+    "$PYTHON" -c "import torch; assert torch.cuda.is_available(), 'there is no GPU'" || return
+    "$PYTHON" -m pytest -p no:cacheprovider -q --durations=10 tests/test_ops -k '(cuda or triton) and not emulated'
 }
 
 sanitize() {
-    local tool
-    for tool in memcheck racecheck initcheck; do
+    local check failed=0 built
+    built=$("$PYTHON" -c "from vil_mm.ops import BACKENDS; print([name for name in BACKENDS if BACKENDS[name].unavailable is None])")
+    # Triton sees to the order of accesses itself
+    for check in memcheck:triton memcheck:cuda racecheck:cuda initcheck:cuda; do
+        [[ $built == *"'${check#*:}'"* ]] || continue
         # PyTorch's own kernels are not checked, and its memory pools would hide errors of ours
-        PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 3 --kernel-name-exclude kernel_substring=at:: \
-            "$python" -c "from tests.test_ops.cases import *; torch.manual_seed(0); check_rows(fixed_rows()[::31], 'cuda')" \
-            2>&1 | tee "$folder/$tool.log" | tail -n 5
+        PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "${check%:*}" --error-exitcode 3 --kernel-name-exclude kernel_substring=at:: \
+            "$PYTHON" -c "from tests.test_ops.cases import *; torch.manual_seed(0); check_rows(fixed_rows()[::63], '${check#*:}')" ||
+            { echo "$check failed"; failed=1; }
     done
+    return $failed
 }
 
 benchmark() {
-    "$python" tools/benchmarks/sliding_window_attention.py --suite acceptance --out "$folder/acceptance" 2>&1 |
-        tee "$folder/benchmark.log"
-    "$python" tools/benchmarks/sliding_window_attention.py --suite maps --repeats 20 --out "$folder/maps" 2>&1 |
-        tee -a "$folder/benchmark.log"
+    "$PYTHON" tools/benchmarks/sliding_window_attention.py --suite acceptance --repeats 20 --out "$folder/acceptance"
 }
 
+models() {
+    "$PYTHON" tools/benchmarks/backbones.py --sizes 224 --models 'sliding window' "sliding window, publication's formulation" full \
+        --out "$folder/models"
+}
+
+all=(build check test sanitize benchmark models)
 steps=("$@")
-[ $# -gt 0 ] || steps=(build test sanitize benchmark)
+[ $# -gt 0 ] || steps=("${all[@]}")
 for step in "${steps[@]}"; do
-    [[ " build test sanitize benchmark " == *" $step "* ]] || {
-        echo "step '$step' must be one of: build test sanitize benchmark" >&2
+    [[ " ${all[*]} " == *" $step "* ]] || {
+        echo "step '$step' must be one of: ${all[*]}" >&2
         exit 2
     }
 done
+export -f "${all[@]}"
+failed=()
 for step in "${steps[@]}"; do
     echo "== $step"
-    "$step"
+    timeout --signal INT --kill-after 10 "${seconds[$step]}" bash -uo pipefail -c "$step" >"$folder/$step.log" 2>&1
+    status=$?
+    tail -n 40 "$folder/$step.log"
+    [ $status -eq 124 ] && echo "$step took more than ${seconds[$step]} s"
+    [ $status -eq 0 ] || failed+=("$step")
 done
+[ ${#failed[@]} -eq 0 ] || {
+    echo "failed: ${failed[*]}; the logs are in $folder" >&2
+    exit 1
+}

@@ -102,5 +102,13 @@ VIL_MM_DEVICE void load_queries(const TilePair<T, kWidth>& tiles, const TileNote
                      });
 }
 
+// The passes over the scores. Those of float are compiled in files of their own, because they take long.
+template <typename T, Arithmetic kArithmetic>
+cudaError_t backward_queries(BackwardArguments<T> arguments, cudaStream_t stream);
+template <typename T, Arithmetic kArithmetic>
+cudaError_t backward_keys(const BackwardArguments<T>& arguments, const GlobalParts& parts, cudaStream_t stream);
+template <typename T, Arithmetic kArithmetic>
+cudaError_t backward_table(const BackwardArguments<T>& arguments, const TableParts& parts, cudaStream_t stream);
+
 }  // namespace cuda
 }  // namespace vil_mm

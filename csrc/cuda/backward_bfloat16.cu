@@ -1,4 +1,7 @@
+#include "backward_keys.cuh"
 #include "backward_pass.cuh"
+#include "backward_queries.cuh"
+#include "backward_table.cuh"
 
 namespace vil_mm {
 namespace cuda {

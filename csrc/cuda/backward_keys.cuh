@@ -176,25 +176,38 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 }
 
 template <typename T, int kWidth, Arithmetic kArithmetic>
-cudaError_t backward_keys(BackwardArguments<T> arguments, const GlobalParts& parts, cudaStream_t stream) {
+cudaError_t backward_local_keys(BackwardArguments<T> arguments, cudaStream_t stream) {
   const Problem& problem = arguments.pass.inputs.problem;
-  using Layout = BackwardLayout<T, kWidth>;
+  const auto kernel = backward_local_keys_kernel<T, kWidth, kArithmetic>;
   size_t shared_bytes;
-  VIL_MM_RETURN_IF_ERROR(
-      plan_block<Layout>(problem.window * problem.window, &arguments.table, &arguments.shape, &shared_bytes));
+  VIL_MM_RETURN_IF_ERROR((plan_block<BackwardLayout<T, kWidth>>(kernel, problem.window * problem.window,
+                                                                &arguments.table, &arguments.shape, &shared_bytes)));
   arguments.row_tiles = num_row_tiles(problem, arguments.shape);
-  VIL_MM_RETURN_IF_ERROR(launch(backward_local_keys_kernel<T, kWidth, kArithmetic>,
-                                num_chunks_of_all_heads(problem) * arguments.row_tiles, arguments.shape.threads(),
-                                shared_bytes, stream, arguments));
+  return launch(kernel, num_chunks_of_all_heads(problem) * arguments.row_tiles, arguments.shape.threads(), shared_bytes,
+                stream, arguments);
+}
+
+template <typename T, int kWidth, Arithmetic kArithmetic>
+cudaError_t backward_global_keys(const BackwardArguments<T>& arguments, const GlobalParts& parts, cudaStream_t stream) {
+  const Problem& problem = arguments.pass.inputs.problem;
   if (problem.num_global == 0) return cudaSuccess;
+  const auto kernel = backward_global_keys_kernel<T, kWidth, kArithmetic>;
   KeyArguments<T> global = {arguments, parts};
   global.common.table = {};
-  VIL_MM_RETURN_IF_ERROR(
-      plan_block<Layout>(problem.num_global, &global.common.table, &global.common.shape, &shared_bytes));
+  size_t shared_bytes;
+  VIL_MM_RETURN_IF_ERROR((plan_block<BackwardLayout<T, kWidth>>(kernel, problem.num_global, &global.common.table,
+                                                                &global.common.shape, &shared_bytes)));
   global.common.row_tiles = ceil_div(problem.num_global, global.common.shape.rows());
-  return launch(backward_global_keys_kernel<T, kWidth, kArithmetic>,
-                problem.batch * problem.heads * parts.splits * global.common.row_tiles, global.common.shape.threads(),
-                shared_bytes, stream, global);
+  return launch(kernel, problem.batch * problem.heads * parts.splits * global.common.row_tiles,
+                global.common.shape.threads(), shared_bytes, stream, global);
+}
+
+template <typename T, Arithmetic kArithmetic>
+cudaError_t backward_keys(const BackwardArguments<T>& arguments, const GlobalParts& parts, cudaStream_t stream) {
+  return with_padded_width(arguments.pass.inputs.problem.head_width, [&](auto width) {
+    VIL_MM_RETURN_IF_ERROR((backward_local_keys<T, width(), kArithmetic>(arguments, stream)));
+    return backward_global_keys<T, width(), kArithmetic>(arguments, parts, stream);
+  });
 }
 
 }  // namespace cuda

@@ -5,9 +5,7 @@
 #include <cmath>
 
 #include "backward_delta.cuh"
-#include "backward_keys.cuh"
-#include "backward_queries.cuh"
-#include "backward_table.cuh"
+#include "reduce.h"
 
 namespace vil_mm {
 namespace cuda {
@@ -75,18 +73,16 @@ cudaError_t backward(const Backward<T>& pass, float* workspace, cudaStream_t str
                                  pass.grad_k, pass.grad_v);
   VIL_MM_RETURN_IF_ERROR(
       prepare_table(problem, inputs.bias_table, kScoreUnit<T>, plan.prepared_table, stream, &arguments.table));
-  VIL_MM_RETURN_IF_ERROR(with_padded_width(problem.head_width, [&](auto width) {
-    return with_arithmetic<T>(inputs.allow_tf32, [&](auto arithmetic) {
-      if constexpr (kExact<T, arithmetic()>) {
-        arguments.shift = std::log(static_cast<float>(problem.num_global + RelativeKeys(problem).size()));
-      } else {
-        VIL_MM_RETURN_IF_ERROR(compute_delta(pass, plan.delta, stream));
-      }
-      VIL_MM_RETURN_IF_ERROR((backward_queries<T, width(), arithmetic()>(arguments, stream)));
-      VIL_MM_RETURN_IF_ERROR((backward_keys<T, width(), arithmetic()>(arguments, plan.global, stream)));
-      if (pass.grad_bias_table == nullptr) return cudaSuccess;
-      return backward_table<T, width(), arithmetic()>(arguments, plan.table, stream);
-    });
+  VIL_MM_RETURN_IF_ERROR(with_arithmetic<T>(inputs.allow_tf32, [&](auto arithmetic) {
+    if constexpr (kExact<T, arithmetic()>) {
+      arguments.shift = std::log(static_cast<float>(problem.num_global + RelativeKeys(problem).size()));
+    } else {
+      VIL_MM_RETURN_IF_ERROR(compute_delta(pass, plan.delta, stream));
+    }
+    VIL_MM_RETURN_IF_ERROR((backward_queries<T, arithmetic()>(arguments, stream)));
+    VIL_MM_RETURN_IF_ERROR((backward_keys<T, arithmetic()>(arguments, plan.global, stream)));
+    if (pass.grad_bias_table == nullptr) return cudaSuccess;
+    return backward_table<T, arithmetic()>(arguments, plan.table, stream);
   }));
   return reduce_global(pass, plan.global, stream);
 }

@@ -118,15 +118,18 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
                               [&](int row) { return query_at(first_row + row).token; });
 }
 
-template <typename T, int kWidth, Arithmetic kArithmetic>
+template <typename T, Arithmetic kArithmetic>
 cudaError_t backward_queries(BackwardArguments<T> arguments, cudaStream_t stream) {
   const Problem& problem = arguments.pass.inputs.problem;
-  size_t shared_bytes;
-  VIL_MM_RETURN_IF_ERROR((plan_block<BackwardLayout<T, kWidth>>(problem.window * problem.window, &arguments.table,
-                                                                &arguments.shape, &shared_bytes)));
-  arguments.row_tiles = num_row_tiles(problem, arguments.shape);
-  return launch(backward_queries_kernel<T, kWidth, kArithmetic>, num_chunks_of_all_heads(problem) * arguments.row_tiles,
-                arguments.shape.threads(), shared_bytes, stream, arguments);
+  return with_padded_width(problem.head_width, [&](auto width) {
+    const auto kernel = backward_queries_kernel<T, width(), kArithmetic>;
+    size_t shared_bytes;
+    VIL_MM_RETURN_IF_ERROR((plan_block<BackwardLayout<T, width()>>(kernel, problem.window * problem.window,
+                                                                   &arguments.table, &arguments.shape, &shared_bytes)));
+    arguments.row_tiles = num_row_tiles(problem, arguments.shape);
+    return launch(kernel, num_chunks_of_all_heads(problem) * arguments.row_tiles, arguments.shape.threads(),
+                  shared_bytes, stream, arguments);
+  });
 }
 
 }  // namespace cuda

@@ -121,12 +121,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize)
 }
 
 template <typename T, int kWidth, Arithmetic kArithmetic>
-cudaError_t backward_table(BackwardArguments<T> common, const TableParts& parts, cudaStream_t stream) {
+cudaError_t backward_table_of_width(BackwardArguments<T> common, const TableParts& parts, cudaStream_t stream) {
   const Problem& problem = common.pass.inputs.problem;
   using Layout = TableLayout<T, kWidth>;
+  const auto kernel = backward_table_kernel<T, kWidth, kArithmetic>;
   size_t shared_bytes;
   VIL_MM_RETURN_IF_ERROR(
-      plan_block<Layout>(problem.window * problem.window, &common.table, &common.shape, &shared_bytes));
+      plan_block<Layout>(kernel, problem.window * problem.window, &common.table, &common.shape, &shared_bytes));
   common.row_tiles = num_row_tiles(problem, common.shape);
   const int column_tiles = ceil_div(RelativeKeys(problem).size(), Layout::kColumns);
   const int rows = common.shape.rows(), columns = column_tiles * Layout::kColumns;
@@ -136,14 +137,21 @@ cudaError_t backward_table(BackwardArguments<T> common, const TableParts& parts,
   for (int64_t first = 0; first < units; first += group) {
     const int64_t count = units - first < group ? units - first : group;
     const TableArguments<T> arguments = {common, parts, column_tiles, first};
-    VIL_MM_RETURN_IF_ERROR(launch(backward_table_kernel<T, kWidth, kArithmetic>, count * parts.splits * column_tiles,
-                                  common.shape.threads(), shared_bytes, stream, arguments));
+    VIL_MM_RETURN_IF_ERROR(
+        launch(kernel, count * parts.splits * column_tiles, common.shape.threads(), shared_bytes, stream, arguments));
     const ReduceTable reduction = {problem, parts.data,    parts.splits,
                                    rows,    columns,       common.row_tiles,
                                    first,   first + count, common.pass.grad_bias_table};
     VIL_MM_RETURN_IF_ERROR(reduce_table(reduction, stream));
   }
   return cudaSuccess;
+}
+
+template <typename T, Arithmetic kArithmetic>
+cudaError_t backward_table(const BackwardArguments<T>& common, const TableParts& parts, cudaStream_t stream) {
+  return with_padded_width(common.pass.inputs.problem.head_width, [&](auto width) {
+    return backward_table_of_width<T, width(), kArithmetic>(common, parts, stream);
+  });
 }
 
 }  // namespace cuda

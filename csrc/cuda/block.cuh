@@ -48,10 +48,11 @@ inline int num_row_tiles(const Problem& problem, const BlockShape& shape) {
 
 // The largest block that the device has shared memory for, with as many rows as are needed: its shape, and whether it
 // has the table in shared memory. Layout is the kernel's.
-template <typename Layout>
-cudaError_t plan_block(int rows, Table* table, BlockShape* shape, size_t* bytes) {
+template <typename Layout, typename Arguments>
+cudaError_t plan_block(void (*kernel)(Arguments), int rows, Table* table, BlockShape* shape, size_t* bytes) {
+  const void* function = reinterpret_cast<const void*>(kernel);
   int limit_in_bytes;
-  VIL_MM_RETURN_IF_ERROR(shared_memory_limit(&limit_in_bytes));
+  VIL_MM_RETURN_IF_ERROR(allow_shared_memory(function, &limit_in_bytes));
   const size_t limit = limit_in_bytes;
   const size_t table_bytes = table->data == nullptr ? 0 : table->size * sizeof(float);
   constexpr size_t kLargestTable = 36 * 1024;
@@ -61,10 +62,16 @@ cudaError_t plan_block(int rows, Table* table, BlockShape* shape, size_t* bytes)
     for (int warps = kMaxWarps; warps > 0; --warps) {
       if (warps > 1 && (warps - 1) * kWarpRows >= rows) continue;  // the last one would have no rows
       size_t bytes_of[3];
-      for (int stages : {1, 2}) bytes_of[stages] = shared_bytes<Layout>({warps, stages}, *table);
-      if (bytes_of[1] > limit) continue;
+      int blocks_of[3] = {};  // on a multiprocessor, which also has registers for them
+      for (int stages : {1, 2}) {
+        bytes_of[stages] = shared_bytes<Layout>({warps, stages}, *table);
+        if (bytes_of[stages] > limit) continue;
+        VIL_MM_RETURN_IF_ERROR(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks_of[stages], function,
+                                                                             warps * kWarpSize, bytes_of[stages]));
+      }
+      if (blocks_of[1] == 0) continue;
       // Two blocks on a multiprocessor hide as much latency as two stages do.
-      const bool two_stages = 2 * bytes_of[2] <= limit || (2 * bytes_of[1] > limit && bytes_of[2] <= limit);
+      const bool two_stages = blocks_of[2] >= 2 || (blocks_of[2] == 1 && blocks_of[1] == 1);
       *shape = {warps, two_stages ? 2 : 1};
       *bytes = bytes_of[shape->stages];
       return cudaSuccess;

@@ -103,13 +103,14 @@ cudaError_t forward(const Forward<T>& pass, float* workspace, cudaStream_t strea
       ForwardArguments<T> arguments = {};
       arguments.pass = pass;
       arguments.table = table;
+      const auto kernel = forward_kernel<T, width(), arithmetic()>;
       size_t shared_bytes;
-      VIL_MM_RETURN_IF_ERROR((plan_block<ForwardLayout<T, width()>>(problem.window * problem.window, &arguments.table,
-                                                                    &arguments.shape, &shared_bytes)));
+      VIL_MM_RETURN_IF_ERROR((plan_block<ForwardLayout<T, width()>>(
+          kernel, problem.window * problem.window, &arguments.table, &arguments.shape, &shared_bytes)));
       arguments.row_tiles = num_row_tiles(problem, arguments.shape);
       arguments.aligned = is_aligned(problem.head_width, inputs.q, inputs.k, inputs.v, pass.out);
-      return launch(forward_kernel<T, width(), arithmetic()>, num_chunks_of_all_heads(problem) * arguments.row_tiles,
-                    arguments.shape.threads(), shared_bytes, stream, arguments);
+      return launch(kernel, num_chunks_of_all_heads(problem) * arguments.row_tiles, arguments.shape.threads(),
+                    shared_bytes, stream, arguments);
     });
   });
 }

@@ -5,6 +5,9 @@
 
 #include <cstdint>
 #include <limits>
+#include <mutex>
+#include <set>
+#include <utility>
 
 namespace vil_mm {
 namespace cuda {
@@ -18,11 +21,19 @@ namespace cuda {
 // Warps of a block.
 constexpr int kMaxWarps = 4;
 
-// The most shared memory that a block can have on the current device, in bytes.
-inline cudaError_t shared_memory_limit(int* bytes) {
+// The most shared memory that a block can have on the current device, in bytes. The kernel is allowed to use all of it,
+// once and for all: a limit as large as each launch needs could be lowered by another thread in between.
+inline cudaError_t allow_shared_memory(const void* kernel, int* bytes) {
   int device;
   VIL_MM_RETURN_IF_ERROR(cudaGetDevice(&device));
-  return cudaDeviceGetAttribute(bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  VIL_MM_RETURN_IF_ERROR(cudaDeviceGetAttribute(bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  static std::mutex mutex;
+  static std::set<std::pair<const void*, int>> allowed;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (allowed.count({kernel, device}) != 0) return cudaSuccess;
+  VIL_MM_RETURN_IF_ERROR(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, *bytes));
+  allowed.emplace(kernel, device);
+  return cudaSuccess;
 }
 
 template <typename Arguments>
@@ -30,12 +41,6 @@ cudaError_t launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_
                    const Arguments& arguments) {
   if (blocks == 0) return cudaSuccess;
   if (blocks > std::numeric_limits<int32_t>::max()) return cudaErrorInvalidConfiguration;
-  constexpr size_t kGrantedToAll = 48 * 1024;
-  if (shared_bytes > kGrantedToAll) {
-    VIL_MM_RETURN_IF_ERROR(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                static_cast<int>(shared_bytes)));
-  }
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(blocks));
   config.blockDim = dim3(static_cast<unsigned>(threads));

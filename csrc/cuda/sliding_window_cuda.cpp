@@ -1,13 +1,13 @@
 // The binding of the CUDA kernels: checks, allocates and launches on PyTorch's current stream.
 #include "sliding_window_cuda.h"
 
-#include <ATen/Context.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
 #include "../checks.h"
+#include "../precision.h"
 
 namespace vil_mm {
 namespace cuda {
@@ -56,10 +56,11 @@ struct Packed {
   at::Tensor table, global_bias;
   bool allow_tf32;
 
-  Packed(const std::optional<at::Tensor>& bias_table, const std::optional<at::Tensor>& global_bias)
+  Packed(at::ScalarType dtype, const std::optional<at::Tensor>& bias_table,
+         const std::optional<at::Tensor>& global_bias)
       : table(pack_table(bias_table, at::kFloat)),
         global_bias(pack_global_bias(global_bias, at::kFloat)),
-        allow_tf32(at::globalContext().allowTF32CuBLAS()) {}
+        allow_tf32(dtype == at::kFloat && allows_tf32()) {}
 
   template <typename T>
   Inputs<T> inputs(const Problem& problem, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const {
@@ -80,7 +81,7 @@ std::tuple<at::Tensor, at::Tensor> run_forward(const at::Tensor& q, const at::Te
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const at::Tensor out = empty_tokens(q, q.scalar_type());
   const at::Tensor lse = at::empty({problem.batch, problem.heads, height * width}, q.options().dtype(at::kFloat));
-  const Packed packed(bias_table, global_bias);
+  const Packed packed(q.scalar_type(), bias_table, global_bias);
   with_type(q.scalar_type(), [&](auto value) {
     using T = decltype(value);
     if (q.numel() == 0) return;
@@ -106,7 +107,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> run_backw
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const auto outputs = with_unit_stride(out), grad_outputs = with_unit_stride(grad_out);
   const auto log_sums = lse.to(at::kFloat).contiguous();
-  const Packed packed(bias_table, global_bias);
+  const Packed packed(q.scalar_type(), bias_table, global_bias);
   const at::Tensor grad_q = empty_tokens(q, q.scalar_type());
   const at::Tensor grad_k = empty_tokens(k, k.scalar_type()), grad_v = empty_tokens(v, v.scalar_type());
   const at::Tensor table_sums = bias_table ? at::zeros_like(packed.table) : at::Tensor();

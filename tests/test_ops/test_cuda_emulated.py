@@ -25,6 +25,7 @@ EMULATOR = Path(__file__).parent / 'cuda_emulator'
 SUFFIX = {torch.float32: 'float', torch.float16: 'half', torch.bfloat16: 'bfloat16'}
 NAMES = ('out', 'q', 'k', 'v', 'bias_table', 'global_bias')
 HOPPER, TURING = 227 * 1024, 64 * 1024  # shared memory of a block
+REGISTERS = 128  # of a thread
 
 
 class TensorView(ctypes.Structure):
@@ -98,7 +99,7 @@ def compile_kernels(tmp_path_factory, name, dtypes, *options):
     for name in ('forward_workspace', *(f'backward_workspace_{suffix}' for suffix in suffixes)):
         getattr(library, name).restype = ctypes.c_size_t
     assert library.call_size() == ctypes.sizeof(Call)
-    library.configure.argtypes = [ctypes.c_size_t, ctypes.c_uint]
+    library.configure.argtypes = [ctypes.c_size_t, ctypes.c_uint, ctypes.c_int]
     return library
 
 
@@ -142,7 +143,7 @@ def emulate(library, case, tf32=False, shared_memory=HOPPER, seed=0):
     call = Call(*sizes, q.shape[3], neighbors, tf32, case['scale'])
     for name, tensor in held.items():
         setattr(call, name, TensorView.of(tensor) if name in TENSORS else tensor.data_ptr())
-    library.configure(shared_memory, seed)
+    library.configure(shared_memory, seed, REGISTERS)
     suffix = SUFFIX[q.dtype]
     passes = {f'forward_{suffix}': 'forward_workspace', f'backward_{suffix}': f'backward_workspace_{suffix}'}
     for function, size_function in passes.items():
@@ -320,6 +321,24 @@ def test_large_scores(tensor_cores, precision):
     case = make((6, 6), 3, 'cyclic', 'all', 16, 1, scale=40, dtype=precision['dtype'])
     for result in emulate(tensor_cores, case, precision.get('tf32', False)):
         assert result.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    'kilobytes, registers, stages',
+    [
+        # two blocks of two stages need 64 KB, and 1 KB more for each, of which the limit of a block leaves out one
+        pytest.param(65, REGISTERS, 2, id='two blocks of two stages'),
+        pytest.param(64, REGISTERS, 1, id='two blocks of one stage'),
+        pytest.param(32, REGISTERS, 2, id='one block'),
+        pytest.param(31, REGISTERS, 1, id='one stage'),
+        pytest.param(64, 300, 2, id='registers for one block'),  # a larger block would need so many
+        pytest.param(15, REGISTERS, 0, id='none'),
+    ],
+)
+def test_plan(tensor_cores, kilobytes, registers, stages):
+    """A block has a second stage only if that leaves as many blocks on a multiprocessor as hide latency, or one."""
+    tensor_cores.configure(kilobytes * 1024, 0, registers)
+    assert tensor_cores.planned_stages() == stages
 
 
 def test_images_and_parts(tensor_cores):

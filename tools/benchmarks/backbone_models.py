@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from unittest.mock import patch
 
 import torch
@@ -72,21 +73,33 @@ def publication() -> Iterator[None]:
         yield
 
 
-def make_run(name: str, size: int, batch: int, direction: str) -> Callable[[], object]:
-    """Make a call that runs a backbone: features of a batch, or a step of training with AdamW."""
-    model = build(name, size)
+def make_run(
+    name: str,
+    size: int,
+    batch: int,
+    direction: str,
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> Callable[[], object]:
+    """Make a call that runs a backbone: features of a batch, or a step of training with AdamW.
+
+    Other data types than float32 are those of autocast.
+    """
+    model = build(name, size).to(device)
     model.train(direction == TRAINING)
-    images = torch.randn(batch, 3, size, size)
+    images = torch.randn(batch, 3, size, size, device=device)
     context = publication if name == PUBLICATION else nullcontext
+    autocast = partial(torch.autocast, images.device.type, dtype, enabled=dtype != torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def infer() -> Tensor:
-        with context(), torch.no_grad():
+        with context(), torch.no_grad(), autocast():
             return model(images)[-1]
 
     def train() -> None:
         with context():
-            loss = model(images)[-1].square().mean()
+            with autocast():
+                loss = model(images)[-1].square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

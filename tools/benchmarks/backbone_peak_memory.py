@@ -12,7 +12,8 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job['threads'])
     # One-off costs and the optimizer's state do not count as memory of a mechanism
-    run = make_run(job['name'], job['size'], job['batch'], job['direction'])
+    settings = {name: job[name] for name in ('name', 'size', 'batch', 'direction')}
+    run = make_run(**settings, dtype=getattr(torch, job['dtype']))
     run()
     print(json.dumps(ResidentMemory().peak(run)))
 

@@ -2,21 +2,18 @@
 
 The sliding window has its relative bias, the other mechanisms of ViL an
 absolute position. It measures the time of inference and of a training step, peak memory beyond the weights, and
-multiply-adds, on the CPU. The publication's formulation is the same backbone
+multiply-adds, on the CPU or a GPU. The publication's formulation is the same backbone
 with its algorithm of nine rolled products, and explicit softmax elsewhere.
 """
 
 import argparse
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import torch
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 from backbone_models import INFERENCE, NAMES, OURS, PUBLICATION, RECOMPUTING, SWIN, TRAINING, build, make_run
-from measure import interleaved_seconds, run_in_child, summary
+from measure import interleaved_seconds, peak_extra_memory_cuda, run_in_child, summary
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vil_mm.apis.flops import count_macs
@@ -28,27 +25,41 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sizes', type=int, nargs='+', default=[224, 320, 448], help='of the square images, in pixels')
     parser.add_argument('--models', nargs='+', choices=NAMES, default=NAMES)
-    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help='default: bfloat16 on a GPU')
+    parser.add_argument('--batch', type=int, help='default: 2 on the CPU, 128 on a GPU')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmarks/backbones'))
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.dtype = args.dtype or ('bfloat16' if args.device == 'cuda' else 'float32')
+    args.batch = args.batch or (128 if args.device == 'cuda' else 2)
+    return args
 
 
 def measure(args: argparse.Namespace, size: int) -> list[dict]:
     """Measure all models at one size: a row per model and direction."""
-    rows = []
+    rows, device = [], torch.device(args.device)
     for direction in (INFERENCE, TRAINING):
-        runs = {name: make_run(name, size, args.batch, direction) for name in args.models}
+        settings = dict(size=size, batch=args.batch, direction=direction)
+        runs = {
+            name: make_run(name, **settings, device=device, dtype=getattr(torch, args.dtype)) for name in args.models
+        }
         for run in runs.values():
             run()
-        times = interleaved_seconds(runs, torch.device('cpu'), args.repeats, seconds_each=120)
+        times = interleaved_seconds(runs, device, args.repeats, seconds_each=120)
         for name in args.models:
-            macs = macs_per_image(name, size)
-            job = dict(name=name, size=size, batch=args.batch, direction=direction, threads=args.threads)
-            row = dict(model=name, size=size, batch=args.batch, direction=direction, macs=macs)
-            row.update(summary(times[name]), peak_extra_bytes=run_in_child(PEAK_MEMORY, job))
-            print(f'{size}, {direction}, {name}: {row["median_ms"]:.0f} ms, {row["peak_extra_bytes"] / 2**20:.0f} MiB')
+            row = dict(model=name, **settings, macs=macs_per_image(name, size), **summary(times[name]))
+            row['images_per_second'] = 1e3 * args.batch / row['median_ms']
+            if args.device == 'cuda':
+                row['peak_extra_bytes'] = peak_extra_memory_cuda(runs[name])
+            else:
+                job = dict(name=name, **settings, dtype=args.dtype, threads=args.threads)
+                row['peak_extra_bytes'] = run_in_child(PEAK_MEMORY, job)
+            print(
+                f'{size}, {direction}, {name}: {row["median_ms"]:.0f} ms, {row["images_per_second"]:.1f} images/s, '
+                f'{row["peak_extra_bytes"] / 2**20:.0f} MiB'
+            )
             rows.append(row)
     return rows
 
@@ -97,7 +108,7 @@ def table(rows: list[dict], compared: list[dict]) -> str:
             (step,) = (
                 r for r in rows if (r['model'], r['size']) == (row['model'], row['size']) and r['direction'] == TRAINING
             )
-            times = f'{row["median_ms"]:.0f} ms | {step["median_ms"]:.0f} ms'
+            times = ' | '.join(f'{r["median_ms"]:.0f} ms ({r["images_per_second"]:.1f} images/s)' for r in (row, step))
             memory = f'{row["peak_extra_bytes"] / 2**20:.0f} MiB | {step["peak_extra_bytes"] / 2**20:.0f} MiB'
             lines.append(f'| {row["model"]} | {row["size"]} | {row["macs"] / 1e9:.2f} | {times} | {memory} |')
     lines += ['', '| pixels | direction | ratio | value |', '| --: | --- | --- | --: |']
@@ -107,6 +118,11 @@ def table(rows: list[dict], compared: list[dict]) -> str:
 
 def plot(rows: list[dict], target: Path) -> None:
     """Draw time, memory and multiply-adds against the size of the image."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(1, 5, figsize=(22, 4.5), layout='constrained')
     panels = [(d, key) for key in ('median_ms', 'peak_extra_bytes') for d in (INFERENCE, TRAINING)] + [
         (INFERENCE, 'macs')
@@ -128,13 +144,15 @@ def main() -> None:
     rows = [row for size in sorted(args.sizes) for row in measure(args, size)]
     compared = ratios(rows)
     args.out.mkdir(parents=True, exist_ok=True)
-    environment = dict(torch=torch.__version__, threads=args.threads)
+    name = torch.cuda.get_device_name() if args.device == 'cuda' else args.device
+    environment = dict(device=name, torch=torch.__version__, threads=args.threads, dtype=args.dtype)
     (args.out / 'results.json').write_text(
         json.dumps(dict(environment=environment, rows=rows, ratios=compared), indent=1)
     )
     (args.out / 'table.md').write_text(table(rows, compared))
-    plot(rows, args.out / 'comparison.png')
-    print(table(rows, compared), f'{args.out}: results.json, table.md, comparison.png', sep='\n')
+    print(table(rows, compared), f'{args.out}: results.json, table.md', sep='\n')
+    if find_spec('matplotlib'):
+        plot(rows, args.out / 'comparison.png')
 
 
 if __name__ == '__main__':

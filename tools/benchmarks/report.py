@@ -2,14 +2,10 @@
 
 import json
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 from attention_methods import PUBLICATION, SDPA
-from matplotlib.ticker import LogFormatter
 from suites import ACCEPTANCE, SCALING
 
 MIB = 2**20
@@ -77,7 +73,7 @@ def needed_bytes(row: dict, itemsize: int) -> tuple[int, int]:
 
 
 def write_report(results: dict, folder: Path) -> None:
-    """Write ``results.json``, ``table.md``, ``time.png`` and ``memory.png``.
+    """Write ``results.json`` and ``table.md`` and, if matplotlib is there, ``time.png`` and ``memory.png``.
 
     Args:
         results (dict): ``environment``, ``checks``, ``rows`` and ``ratios`` of a run.
@@ -86,8 +82,9 @@ def write_report(results: dict, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
     (folder / 'table.md').write_text('\n'.join(tables(results)) + '\n')
-    plot(results['rows'], 'median_ms', 1, 'time (ms)', folder / 'time.png')
-    plot(results['rows'], 'peak_extra_bytes', MIB, 'peak extra memory (MiB)', folder / 'memory.png')
+    if find_spec('matplotlib'):
+        plot(results['rows'], 'median_ms', 1, 'time (ms)', folder / 'time.png')
+        plot(results['rows'], 'peak_extra_bytes', MIB, 'peak extra memory (MiB)', folder / 'memory.png')
 
 
 def tables(results: dict) -> list[str]:
@@ -145,6 +142,12 @@ def plot(rows: list[dict], key: str, unit: float, label: str, target: Path) -> N
         label (str): The quantity's name and unit, for the axis.
         target (Path): The picture to write.
     """
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
+
     all_series, directions, methods = (unique(row[name] for row in rows) for name in ('series', 'direction', 'method'))
     drawn = [row for row in rows if row[key]]
     figure, axes = plt.subplots(

@@ -70,7 +70,9 @@ def main() -> None:
     # The fastest is listed first
     ours = next((name for name in ours if not any((shape, name, 'forward') in cannot_run for shape in small)), None)
 
-    rows, pace = [], {}
+    checks = [dict(check, shape=asdict(check['shape'])) for check in checks]
+    results = dict(environment=environment, checks=checks, rows=[], ratios=[])
+    pace = {}
     for series, shapes in suites.items():
         for shape in shapes:
             methods = [ours] if series == SCALING and ours else args.methods
@@ -82,15 +84,13 @@ def main() -> None:
                     row['reason'] or f'{number(row["median_ms"])} ms, {memory} MiB',
                     flush=True,
                 )
-            rows += [dict(series=series, **row) for row in measured]
-
-    checks = [dict(check, shape=asdict(check['shape'])) for check in checks]
-    results = dict(environment=environment, checks=checks, rows=rows, ratios=[])
-    if args.suite == 'acceptance' and ours:
-        results['ratios'] = ratios(rows, ours, getattr(torch, args.dtype).itemsize)
+            results['rows'] += [dict(series=series, **row) for row in measured]
+            if args.suite == 'acceptance' and ours:
+                results['ratios'] = ratios(results['rows'], ours, getattr(torch, args.dtype).itemsize)
+            write_report(results, args.out)  # what there is stays even if the run is stopped
+    if results['ratios']:
         print('\n'.join(ratio_table(results['ratios'])))
-    write_report(results, args.out)
-    print(f'{args.out}: results.json, table.md, time.png, memory.png')
+    print(f'{args.out}: results.json, table.md')
 
 
 def small_shape(shape: Shape) -> Shape:

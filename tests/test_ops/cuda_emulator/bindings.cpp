@@ -1,4 +1,5 @@
 // The kernels for Python's ctypes.
+#include "block.cuh"
 #include "cuda_runtime.h"
 #include "sliding_window_cuda.h"
 
@@ -52,6 +53,22 @@ struct Call {
   }
 };
 
+// A block that has 16 KB for each of its stages.
+struct Buffers {
+  template <typename Memory>
+  Buffers(Memory& memory, const BlockShape& shape, const Table&) {
+    memory.template take<char>(shape.stages * 16 * 1024);
+  }
+};
+
+int planned_stages() {
+  void (*kernel)(int) = [](int) {};
+  Table table = {};
+  BlockShape shape;
+  size_t bytes;
+  return plan_block<Buffers>(kernel, kMaxTileRows, &table, &shape, &bytes) == cudaSuccess ? shape.stages : 0;
+}
+
 }  // namespace
 }  // namespace cuda
 }  // namespace vil_mm
@@ -64,7 +81,11 @@ int call_size() { return sizeof(Call); }
 int all_neighbors() { return vil_mm::kAllNeighbors; }
 int own_chunk() { return vil_mm::kOwnChunk; }
 
-void configure(size_t shared_memory_limit, unsigned seed) { emulator::settings = {shared_memory_limit, seed}; }
+void configure(size_t shared_memory_limit, unsigned seed, int registers) {
+  emulator::settings = {shared_memory_limit, seed, registers};
+}
+
+int planned_stages() { return vil_mm::cuda::planned_stages(); }
 
 size_t forward_workspace(const Call* call) {  // the same for all types
   return vil_mm::cuda::forward_workspace(call->problem(), call->bias_table != nullptr);

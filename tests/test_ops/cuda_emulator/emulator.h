@@ -12,8 +12,9 @@ namespace emulator {
 constexpr int kWarpSize = 32;
 
 struct Settings {
-  size_t shared_memory_limit;  // of a block
+  size_t shared_memory_limit;  // of a block; devices are numbered by it
   unsigned seed;               // of the order of blocks and fibers; 0: ascending
+  int registers;               // of a thread
 };
 inline Settings settings;
 

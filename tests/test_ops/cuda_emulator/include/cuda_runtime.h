@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <utility>
 
 #include "../emulator.h"
 
@@ -42,7 +44,7 @@ struct cudaLaunchConfig_t {
 };
 
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = static_cast<int>(emulator::settings.shared_memory_limit);
   return cudaSuccess;
 }
 
@@ -51,12 +53,40 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   return cudaSuccess;
 }
 
-inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+// The shared memory that kernels have been allowed to use, beyond what all may.
+inline std::map<std::pair<const void*, int>, size_t> allowed_bytes;
+
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
+  int device;
+  cudaGetDevice(&device);
+  const bool set_before = !allowed_bytes.emplace(std::make_pair(kernel, device), bytes).second;
+  return set_before ? cudaErrorInvalidConfiguration : cudaSuccess;  // so that threads cannot undo what others set
+}
+
+inline bool is_allowed(const void* kernel, size_t bytes) {
+  constexpr size_t kAllowedToAll = 48 * 1024;
+  int device;
+  cudaGetDevice(&device);
+  const auto found = allowed_bytes.find({kernel, device});
+  return bytes <= (found == allowed_bytes.end() ? kAllowedToAll : found->second);
+}
+
+// How many blocks a multiprocessor has registers and shared memory for, 1 KB of which is reserved in each block.
+inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void* kernel, int threads,
+                                                                 size_t bytes) {
+  constexpr size_t kRegisters = 64 * 1024, kReserved = 1024;
+  if (!is_allowed(kernel, bytes)) return cudaErrorInvalidConfiguration;
+  const size_t by_registers = kRegisters / (threads * emulator::settings.registers);
+  const size_t by_memory = (emulator::settings.shared_memory_limit + kReserved) / (bytes + kReserved);
+  *blocks = static_cast<int>(by_registers < by_memory ? by_registers : by_memory);
+  return cudaSuccess;
+}
 
 template <typename Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Arguments),
                                const Arguments& arguments) {
-  if (config->dynamicSmemBytes > emulator::settings.shared_memory_limit) return cudaErrorInvalidConfiguration;
+  if (!is_allowed(reinterpret_cast<const void*>(kernel), config->dynamicSmemBytes))
+    return cudaErrorInvalidConfiguration;
   blockDim = config->blockDim;
   const auto enter_block = [](unsigned block) { blockIdx.x = block; };
   const auto enter_thread = [](unsigned thread) { threadIdx.x = thread; };

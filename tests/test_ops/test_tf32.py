@@ -1,0 +1,36 @@
+"""Whether the compiled code knows that float32 may be computed in TF32."""
+
+import pytest
+import torch
+
+from tests.conftest import run_tool
+from tests.test_ops.cases import backend_parameters
+
+OLDER_TF32_SETTINGS = [
+    ('pass', False),
+    ('torch.backends.cuda.matmul.allow_tf32 = True', True),
+    ('torch.backends.cuda.matmul.allow_tf32 = False', False),
+    ("torch.set_float32_matmul_precision('high')", True),
+    ("torch.set_float32_matmul_precision('highest')", False),
+]
+# where these differ from the older ones, PyTorch's older getter raises an error
+NEWER_TF32_SETTINGS = [
+    ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", True),
+    ("torch.backends.cuda.matmul.fp32_precision = 'ieee'", False),
+    ("torch.backends.cuda.matmul.fp32_precision = 'none'; torch.backends.fp32_precision = 'tf32'", True),
+    ("torch.backends.fp32_precision = 'ieee'", False),
+]
+TF32 = """
+import torch
+import vil_mm.ops
+for setting, expected in {settings!r}:
+    exec(setting)
+    assert torch.ops.vil_mm.allows_tf32() == expected, setting
+"""
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_tf32(backend):
+    """From PyTorch's older settings and from its newer ones."""
+    newer = NEWER_TF32_SETTINGS if hasattr(torch.backends, 'fp32_precision') else []
+    run_tool('-c', TF32.format(settings=OLDER_TF32_SETTINGS + newer))
