@@ -14,6 +14,7 @@ from tests.conftest import ROOT, options, run_tool
 from tests.scenes import DEMOS, on_scenes, write
 from tools import test, train
 
+META_KEYS = 'ori_shape', 'img_shape', 'scale_factor', 'pad_shape', 'flip', 'flip_direction'
 NANO = ROOT / 'configs/vil/vil-nano_1xb64_digits.py'
 
 
@@ -73,24 +74,28 @@ def scenes(tmp_path_factory):
 
 @pytest.mark.parametrize('demo', ['retinanet', 'upernet'])
 def test_views_of_scenes(demo, scenes, tmp_path, run):
-    """A segmenter's map of an image with a mirror image of its own is what it is without: the views are undone."""
+    """The predictions are those of an image and its mirror image: classes averaged, boxes put together."""
     cfg = on_scenes(DEMOS[demo], scenes)
     init_default_scope(cfg.default_scope)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), tmp_path / 'model.pth')
-    config = write(cfg, tmp_path)
     outputs = {}
-    for name in ('plain', 'tta'):
+    for name in ('tta', 'plain', 'mirrored'):
+        if name == 'mirrored':
+            cfg.test_dataloader.dataset.pipeline.insert(-1, dict(type='RandomFlip', prob=1.0))
+            cfg.test_dataloader.dataset.pipeline[-1].meta_keys = ('img_id', 'img_path', *META_KEYS)
         words = ['--tta'] if name == 'tta' else []
+        config = write(cfg, tmp_path, name)
         run(test, config, tmp_path / 'model.pth', *words, '--out', tmp_path / f'{name}.pkl', name=name)
         outputs[name] = mmengine.load(tmp_path / f'{name}.pkl')
-    for plain, averaged in zip(outputs['plain'], outputs['tta'], strict=True):
-        assert plain['img_path'] == averaged['img_path']
+    for averaged, plain, mirrored in zip(*outputs.values(), strict=True):
+        assert averaged['img_path'] == plain['img_path']
         if demo == 'upernet':
-            same = plain['pred_sem_seg']['data'] == averaged['pred_sem_seg']['data']
-            assert 0.5 < same.double().mean() < 1
+            scores = sum(view['seg_logits']['data'].softmax(0) for view in (plain, mirrored))
+            assert torch.equal(averaged['pred_sem_seg']['data'][0], scores.argmax(0))
+            assert not torch.equal(plain['pred_sem_seg']['data'], mirrored['pred_sem_seg']['data'])
         else:
-            assert len(averaged['pred_instances']['scores']) == 100
-            assert not torch.equal(plain['pred_instances']['scores'], averaged['pred_instances']['scores'])
+            scores, *views = (set(view['pred_instances']['scores'].tolist()) for view in (averaged, plain, mirrored))
+            assert scores <= views[0] | views[1] and all(scores - view for view in views)
 
 
 def test_training_without_validation_and_with_tensorboard(few_digits, tmp_path, run):

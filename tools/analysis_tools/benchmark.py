@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from torch.utils.benchmark import Timer
 
 from vil_mm._extras import EXTRAS, require
-from vil_mm.engine.options import refuse_roi_align_on_cpu
+from vil_mm.engine.options import refuse_roi_align
 from vil_mm.engine.overrides import add_override_argument, override
 
 
@@ -38,10 +38,10 @@ def main() -> None:
         override(cfg, args.cfg_options)
     if cfg.get('default_scope') in EXTRAS:
         require(cfg.default_scope)
-    if args.amp:
-        refuse_roi_align_on_cpu(cfg)
     shape = choose_shape(cfg, args.shape)
     device = get_device()
+    if args.amp and device == 'cpu':
+        refuse_roi_align(cfg)
     model = build_model(cfg).to(device)
     images, *samples = make_inputs(cfg, shape, args.batch_size)
     images = images.to(device)

@@ -53,7 +53,8 @@ def enable_test_amp(cfg: Config) -> None:
     Raises:
         ValueError: If the model has RoIAlign and there is no GPU.
     """
-    refuse_roi_align_on_cpu(cfg)
+    if not is_cuda_available():
+        refuse_roi_align(cfg)
     cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
 
 
@@ -80,14 +81,13 @@ def enable_tta(cfg: Config) -> None:
     dataset.pipeline = pipeline
 
 
-def refuse_roi_align_on_cpu(cfg: Config) -> None:
-    """Refuse mixed precision for a model with RoIAlign on the CPU.
+def refuse_roi_align(cfg: Config) -> None:
+    """Refuse mixed precision on the CPU for a model with mmcv's RoIAlign, which supports only float32 there.
 
     Raises:
-        ValueError: If there is no GPU and mmcv's RoIAlign, which supports only
-            float32 on the CPU.
+        ValueError: If the model has it.
     """
-    if not is_cuda_available() and any('roi_head' in part for part in nested_dicts(cfg.get('model'))):
+    if any('roi_head' in part for part in nested_dicts(cfg.get('model'))):
         raise ValueError(f"--amp needs a GPU for {cfg.model.type}: mmcv's RoIAlign supports only float32 on the CPU")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ...registry import MODELS, find_class
+from ...registry import MODELS
 from ..base.arch import arch_settings
 
 ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
@@ -107,7 +107,10 @@ def string_attn_cfg(arch: str, attn_cfg: dict | Sequence[dict | None] | None) ->
         return attn_cfg
     completed: list[dict | None] = list(attn_cfg)
     for i, (change, fields) in enumerate(zip(attn_cfg, stages)):
-        feature = getattr(find_class(change.get('type'), MODELS), 'arch_feature', None) if change else None
+        attention = (change or {}).get('type')
+        if isinstance(attention, str):
+            attention = MODELS.get(attention)
+        feature = getattr(attention, 'arch_feature', None)
         if feature:
             completed[i] = {feature: fields['f'], **change}
     return completed
