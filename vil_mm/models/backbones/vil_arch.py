@@ -1,7 +1,7 @@
 """Architectures of Vision Longformer: the named ones, and the published arch strings."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from ...registry import MODELS
 from ..base.arch import arch_settings
@@ -150,14 +150,14 @@ def _parse_stage(stage: str, number: int) -> dict[str, int]:
     return fields
 
 
-def join_arch(arch: str | dict | Sequence[str]) -> str | dict:
+def join_arch(arch: Any) -> str | dict:
     """Put an arch string together whose commas were taken for those of a list, as mmengine's ``--cfg-options`` does."""
     if isinstance(arch, (list, tuple)) and all(isinstance(field, str) for field in arch):
         return ','.join(arch)
     return arch
 
 
-def is_arch_string(arch: object) -> bool:
+def is_arch_string(arch: object) -> TypeGuard[str]:
     """Tell a published arch string from the name of an architecture."""
     return isinstance(arch, str) and ',' in arch
 
