@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tests.data.goldens import golden
-from vil_mm.models.backbones.vil_arch import resolve_arch
 
 FOLDER = Path(__file__).parent / 'data' / 'goldens'
 
@@ -55,26 +54,21 @@ def neighbors(mode: int, sampled_mode: int | None = None) -> str | int:
     return {0: 'all', -1: 'self'}.get(mode, 'random')
 
 
-#: Per published attention type: the mechanism of sparse stages, and what their arch letter ``f`` means.
+#: Per published attention type: the mechanism, whose ``f`` and ``s`` are the arch string's.
 MECHANISMS = {
-    'linformer': ('vil_mm.LinformerAttention', 'num_features'),
-    'srformer': ('vil_mm.SpatialReductionAttention', 'reduction_ratio'),
-    'performer': ('vil_mm.PerformerAttention', 'num_features'),
+    'full': 'vil_mm.FullAttention',
+    'linformer': 'vil_mm.LinformerAttention',
+    'srformer': 'vil_mm.SpatialReductionAttention',
+    'performer': 'vil_mm.PerformerAttention',
 }
 
 
-def attn_cfg(build: dict) -> dict | list:
+def attn_cfg(build: dict) -> dict:
     """The ``attn_cfg`` of ViL that a published constructor's arguments ask for, beside the arch string."""
-    if build['attn_type'] == 'full':
-        return dict(type='vil_mm.FullAttention')
     if build['attn_type'] not in MECHANISMS:
         return sliding_window_settings(build)
-    type_, setting = MECHANISMS[build['attn_type']]
-    sparse = [cfg for cfg in resolve_arch(build['arch'])['attn_cfgs'] if 'window_size' in cfg]
-    cfgs = [{'type': type_, setting: cfg['window_size']} for cfg in sparse]
-    if build['attn_type'] == 'linformer':
-        cfgs = [dict(cfg, share_kv=build['share_kv']) for cfg in cfgs]
-    return cfgs + [None] * (len(build['arch'].split('_')) - len(cfgs))
+    settings = dict(share_kv=build['share_kv']) if build['attn_type'] == 'linformer' else {}
+    return dict(type=MECHANISMS[build['attn_type']], **settings)
 
 
 def sliding_window_settings(build: dict) -> dict:

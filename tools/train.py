@@ -3,7 +3,7 @@
 import argparse
 
 from vil_mm.datasets.checks import check_data
-from vil_mm.engine import launch
+from vil_mm.engine import launch, options
 from vil_mm.engine.checks import check_config
 from vil_mm.engine.resuming import resume
 
@@ -20,6 +20,8 @@ def parse_args() -> argparse.Namespace:
         help='resume from this checkpoint (default: the last whole one in the work directory)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on the CPU)')
+    parser.add_argument('--no-validate', action='store_true', help='train without validation')
+    parser.add_argument('--tensorboard', action='store_true', help='log to TensorBoard too, in vis_data of the run')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch size')
     return parser.parse_args()
 
@@ -29,6 +31,10 @@ def main() -> None:
     cfg = launch.load_config(args.config, args.work_dir, args.launcher, args.cfg_options)
     if args.amp:
         launch.enable_amp(cfg)
+    if args.no_validate:
+        options.disable_validation(cfg)
+    if args.tensorboard:
+        options.enable_tensorboard(cfg)
     if args.auto_scale_lr:
         launch.enable_auto_scale_lr(cfg)
     if args.resume and 'load_from' in (args.cfg_options or {}):

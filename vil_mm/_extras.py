@@ -10,6 +10,7 @@ EXTRAS = {
     'mmpretrain': ('cls',),
     'mmdet': ('det',),
     'mmseg': ('seg',),
+    'tensorboard': ('tensorboard',),
 }
 
 

@@ -17,15 +17,15 @@ def build_model(cfg: Config) -> torch.nn.Module:
     return MODELS.build(cfg.model).eval()
 
 
-def make_inputs(cfg: Config, shape: tuple[int, int]) -> tuple:
-    """Make what the model's forward takes in mode ``'tensor'``: an image of the height and width ``shape``."""
-    image = torch.rand(1, cfg.model.backbone.get('in_channels', 3), *shape)
+def make_inputs(cfg: Config, shape: tuple[int, int], batch_size: int = 1) -> tuple:
+    """Make what the model's forward takes in mode ``'tensor'``: images of the height and width ``shape``."""
+    images = torch.rand(batch_size, cfg.model.backbone.get('in_channels', 3), *shape)
     if cfg.get('default_scope') != 'mmdet':
-        return (image,)
+        return (images,)
     from mmdet.structures import DetDataSample
 
     sizes = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape, scale_factor=(1.0, 1.0))
-    return image, [DetDataSample(metainfo=sizes)]
+    return images, [DetDataSample(metainfo=sizes) for _ in range(batch_size)]
 
 
 def describe(macs: dict[str, int], model: torch.nn.Module) -> list[tuple[str, int, int]]:

@@ -29,6 +29,7 @@ from .hooks import (
     FollowScheduleHook,
 )
 from .optimizers import CPUAmpOptimWrapper
+from .options import refuse_roi_align
 from .overrides import add_override_argument, override
 
 SYNCHRONIZED_NORMS = (torch.nn.SyncBatchNorm, SyncBatchNorm)
@@ -104,8 +105,7 @@ def enable_amp(cfg: Config) -> None:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
-    if any('roi_head' in part for part in nested_dicts(cfg.get('model'))):
-        raise ValueError(f"--amp needs a GPU for {cfg.model.type}: mmcv's RoIAlign supports only float32 on the CPU")
+    refuse_roi_align(cfg)
     cfg.optim_wrapper.type = 'vil_mm.CPUAmpOptimWrapper'
     for name in ('loss_scale', 'dtype'):
         if cfg.optim_wrapper.pop(name, None) is not None:

@@ -1,13 +1,15 @@
 """Architectures: the zoo against the published parameter counts, and the arch strings."""
 
+import argparse
 import copy
 import json
 from pathlib import Path
 
 import pytest
+from mmengine.config import DictAction
 
-from vil_mm.models import ViL
-from vil_mm.models.backbones.vil_arch import ARCH_ZOO, parse_arch_string, resolve_arch
+from vil_mm.models import LinformerAttention, ViL
+from vil_mm.models.backbones.vil_arch import ARCH_ZOO, join_arch, parse_arch_string, resolve_arch
 
 PARAMETERS = json.loads((Path(__file__).parents[2] / 'data' / 'vil_params.json').read_text())
 SMALL = (
@@ -65,6 +67,47 @@ def test_arch_string_defaults_and_sticky_full_attention():
     assert settings['num_global_tokens'] == [1, 1, 0]
     assert settings['absolute_position'] == [True, True, False]
     assert [cfg['type'] for cfg in settings['attn_cfgs']] == ['vil_mm.FullAttention'] * 3
+
+
+def test_arch_string_keeps_its_meaning_under_every_mechanism():
+    """``f`` is a setting of the mechanism, and stages with ``s0``, and all after them, have full attention."""
+    arch = 'l1,h2,d8,p4,f3_l2,h2,d8,f5_l3,h2,d8,s0,f7_l4,h2,d8,f9'
+
+    def attentions(attn_cfg, arch=arch):
+        return [stage.blocks[0].attn for stage in ViL(arch, img_size=64, attn_cfg=attn_cfg).stages]
+
+    for name, setting in (
+        ('SlidingWindowAttention', 'window_size'),
+        ('WindowAttention', 'window_size'),
+        ('LinformerAttention', 'num_features'),
+        ('PerformerAttention', 'num_features'),
+        ('SpatialReductionAttention', 'reduction_ratio'),
+    ):
+        first, second, *others = attentions(dict(type=f'vil_mm.{name}'))
+        assert [type(first).__name__, getattr(first, setting), getattr(second, setting)] == [name, 3, 5]
+        assert [type(other).__name__ for other in others] == ['FullAttention'] * 2
+        # what attn_cfg sets itself takes precedence, and so does a stage that it names
+        first, *_, last = attentions([dict({'type': f'vil_mm.{name}', setting: 4}), *[dict(type=f'vil_mm.{name}')] * 3])
+        assert [type(last).__name__, getattr(first, setting), getattr(last, setting)] == [name, 4, 9]
+    for kind in ('LinformerAttention', LinformerAttention):
+        assert [attn.num_features for attn in attentions(dict(type=kind))[:2]] == [3, 5]
+    assert {type(attn).__name__ for attn in attentions(dict(type='vil_mm.FullAttention'))} == {'FullAttention'}
+    with pytest.raises(ValueError, match=r'attn_cfg=.* has no effect: all stages .* have s0'):
+        attentions(dict(type='vil_mm.LinformerAttention'), arch.replace('l1', 'l1,s0'))
+    with pytest.raises(ValueError, match='must be a dict, or have one entry per stage, 4'):
+        attentions([dict(type='vil_mm.LinformerAttention')])
+
+
+def test_arch_string_from_the_command_line():
+    """mmengine's ``DictAction`` splits it at the commas."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    arch = parser.parse_args(['--cfg-options', f'model.backbone.arch={SMALL}']).cfg_options['model.backbone.arch']
+    assert isinstance(arch, list) and join_arch(arch) == SMALL
+    for given in (arch, tuple(arch)):
+        assert ViL(given).state_dict().keys() == ViL('small').state_dict().keys()
+    with pytest.raises(ValueError, match="arch field 'w7' in stage 4"):
+        ViL([*arch, 'w7'])
 
 
 @pytest.mark.parametrize(

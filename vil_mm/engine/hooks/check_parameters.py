@@ -1,7 +1,7 @@
 """Compare the parameters of a tested model with those of its checkpoint."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from ...registry import HOOKS
@@ -19,7 +19,9 @@ class CheckParametersHook(Hook):
         """
         if not isinstance(runner._test_loop, BaseLoop):  # a training, which may start from a part of the weights
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         held = {name.removeprefix('module.') for name in checkpoint.get('state_dict', checkpoint)}
         missing = [name for name, _ in model.named_parameters() if name not in held]
         if missing:

@@ -38,6 +38,8 @@ class BaseAttention(ResizableModule):
 
     #: Whether the attention takes ``relative_position_bias`` (bool), which a backbone may give it.
     has_relative_position_bias = False
+    #: The argument that ``f`` means in a published arch string of ViL, or None if the attention ignores it.
+    arch_feature: str | None = None
 
     def __init__(
         self,

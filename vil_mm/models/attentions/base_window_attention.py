@@ -31,6 +31,7 @@ class BaseWindowAttention(BaseAttention):
     """
 
     has_relative_position_bias = True
+    arch_feature = 'window_size'
 
     def __init__(
         self,

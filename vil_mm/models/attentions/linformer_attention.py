@@ -33,6 +33,8 @@ class LinformerAttention(BaseAttention):
         ValueError: If an argument is out of its range.
     """
 
+    arch_feature = 'num_features'
+
     def __init__(
         self, embed_dims: int, num_heads: int, *, num_features: int = 256, share_kv: bool = True, **kwargs
     ) -> None:

@@ -51,6 +51,8 @@ class PerformerAttention(BaseAttention):
         ValueError: If an argument is out of its range.
     """
 
+    arch_feature = 'num_features'
+
     def __init__(
         self, embed_dims: int, num_heads: int, *, num_features: int = 256, stabilizer: str = 'batch', **kwargs
     ) -> None:

@@ -53,6 +53,7 @@ class SlidingWindowAttention(BaseAttention):
     """
 
     has_relative_position_bias = True
+    arch_feature = 'window_size'
 
     def __init__(
         self,

@@ -33,6 +33,8 @@ class SpatialReductionAttention(BaseAttention):
         ValueError: If an argument is out of its range.
     """
 
+    arch_feature = 'reduction_ratio'
+
     def __init__(self, embed_dims: int, num_heads: int, *, reduction_ratio: int = 2, **kwargs) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
         if reduction_ratio < 1:

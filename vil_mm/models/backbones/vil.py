@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, drop_path_rates, grid_sizes
 from ..layers import AbsolutePositionEmbedding, BaseEmbedding, PatchEmbedding
-from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, resolve_arch
+from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, is_arch_string, join_arch, resolve_arch, string_attn_cfg
 
 
 class ViLEmbedding(BaseEmbedding):
@@ -79,10 +79,12 @@ class ViL(BaseBackbone):
     High-Resolution Image Encoding (arXiv 2103.15358).
 
     Args:
-        arch (str | dict): A name in ``ViL.arch_zoo``, a published arch string
-            such as ``'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'``, or a dict with one
-            value per stage under each key of ``vil_arch.ARCH_KEYS``. Defaults
-            to ``'small'``.
+        arch (str | dict | Sequence[str]): A name in ``ViL.arch_zoo``, a
+            published arch string such as
+            ``'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'``, or a dict with one value
+            per stage under each key of ``vil_arch.ARCH_KEYS``. The string may
+            also be given as the list that mmengine's ``--cfg-options`` makes of
+            it. Defaults to ``'small'``.
         absolute_position (bool, optional): Whether all stages add an absolute
             position. Defaults to None: as ``arch`` says.
         position_fit (str): How absolute positions are fitted to images of a
@@ -102,7 +104,10 @@ class ViL(BaseBackbone):
             stages without an absolute position.
         img_size, in_channels, attn_cfg, drop_rate, with_cp: See
             :class:`BaseBackbone`. An ``attn_cfg`` without ``type`` changes the
-            sliding windows of ``arch``.
+            sliding windows of ``arch``. With an arch string, an ``attn_cfg``
+            with ``type`` replaces the attentions of the stages that have
+            ``s1``, and ``f`` means what it means in the publication: the size
+            of windows, the number of features, or the reduction ratio.
         drop_path_rate (float): See :class:`BaseBackbone`. Defaults to 0.1.
         norm_cfg (dict): Config of all norms. Defaults to layer norm with
             ``eps=1e-6``.
@@ -127,7 +132,7 @@ class ViL(BaseBackbone):
 
     def __init__(
         self,
-        arch: str | dict = 'small',
+        arch: str | dict | Sequence[str] = 'small',
         *,
         img_size: int | tuple[int, int] = 224,
         in_channels: int = 3,
@@ -144,7 +149,10 @@ class ViL(BaseBackbone):
     ) -> None:
         if partial_patches not in ('pad', 'drop'):
             raise ValueError(f"partial_patches={partial_patches!r} is not one of 'pad', 'drop'")
+        arch = join_arch(arch)
         settings = resolve_arch(arch)
+        if is_arch_string(arch):
+            attn_cfg = string_attn_cfg(arch, attn_cfg)
         depths, patch_sizes = settings['depths'], settings['patch_sizes']
         absolute = settings['absolute_position'] if absolute_position is None else [absolute_position] * len(depths)
         grids = grid_sizes(img_size, patch_sizes, round_up=partial_patches == 'pad')

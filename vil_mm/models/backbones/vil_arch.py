@@ -1,7 +1,9 @@
 """Architectures of Vision Longformer: the named ones, and the published arch strings."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
+from ...registry import MODELS
 from ..base.arch import arch_settings
 
 ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
@@ -47,7 +49,7 @@ _FIELDS = {
     's': ('sparse attention', 1),
     'g': ('num_global_tokens', 1),
     'p': ('patch_sizes', 2),
-    'f': ('window_size', 7),
+    'f': ('window size or number of features or reduction ratio, as the attention has it', 7),
     'a': ('absolute_position', 1),
 }
 
@@ -68,18 +70,61 @@ def parse_arch_string(arch: str) -> dict[str, list]:
     Raises:
         ValueError: If it is malformed; the message names stage and field.
     """
-    stages = [_parse_stage(stage, number) for number, stage in enumerate(arch.split('_'), start=1)]
-    if len(stages) not in (3, 4):
-        raise ValueError(f'arch={arch!r} has {len(stages)} stage(s), must have 3 or 4, joined by "_"')
     settings: dict[str, list[Any]] = {key: [] for key in ARCH_KEYS}
-    full = False
-    for fields in stages:
-        full = full or not fields['s']
+    for fields in _parse_stages(arch):
         for letter in 'hdngp':
             settings[_FIELDS[letter][0]].append(fields[letter])
         settings['absolute_position'].append(bool(fields['a']))
-        settings['attn_cfgs'].append(FULL if full else dict(SLIDING_WINDOW, window_size=fields['f']))
+        settings['attn_cfgs'].append(dict(SLIDING_WINDOW, window_size=fields['f']) if fields['s'] else FULL)
     return settings
+
+
+def string_attn_cfg(arch: str, attn_cfg: dict | Sequence[dict | None] | None) -> dict | Sequence[dict | None] | None:
+    """Give ``attn_cfg`` what a published arch string says of the attentions.
+
+    As published, ``f`` is a setting of whatever attention a stage has, which
+    the class names in ``arch_feature``, and a stage with ``s0`` has full
+    attention, whatever the others have.
+
+    Args:
+        arch (str): The arch string.
+        attn_cfg (dict | Sequence[dict | None], optional): The argument of
+            :class:`ViL`. What it sets itself takes precedence.
+
+    Returns:
+        dict | Sequence[dict | None] | None: The same, completed.
+
+    Raises:
+        ValueError: If the arch string is malformed, or if ``attn_cfg`` is one
+            dict with ``type`` and no stage has ``s1``.
+    """
+    stages = _parse_stages(arch)
+    if isinstance(attn_cfg, dict) and 'type' in attn_cfg:
+        if not any(fields['s'] for fields in stages):
+            raise ValueError(f'attn_cfg={attn_cfg} has no effect: all stages of arch={arch!r} have s0, full attention')
+        attn_cfg = [attn_cfg if fields['s'] else None for fields in stages]
+    if not isinstance(attn_cfg, (list, tuple)):
+        return attn_cfg
+    completed: list[dict | None] = list(attn_cfg)
+    for i, (change, fields) in enumerate(zip(attn_cfg, stages)):
+        attention = (change or {}).get('type')
+        if isinstance(attention, str):
+            attention = MODELS.get(attention)
+        feature = getattr(attention, 'arch_feature', None)
+        if feature:
+            completed[i] = {feature: fields['f'], **change}
+    return completed
+
+
+def _parse_stages(arch: str) -> list[dict[str, int]]:
+    """Read the fields of all stages; from the first ``s0`` on, all say so."""
+    stages = [_parse_stage(stage, number) for number, stage in enumerate(arch.split('_'), start=1)]
+    if len(stages) not in (3, 4):
+        raise ValueError(f'arch={arch!r} has {len(stages)} stage(s), must have 3 or 4, joined by "_"')
+    sparse = 1
+    for fields in stages:
+        sparse = fields['s'] = min(sparse, fields['s'])
+    return stages
 
 
 def _parse_stage(stage: str, number: int) -> dict[str, int]:
@@ -105,15 +150,27 @@ def _parse_stage(stage: str, number: int) -> dict[str, int]:
     return fields
 
 
+def join_arch(arch: Any) -> str | dict:
+    """Put an arch string together whose commas were taken for those of a list, as mmengine's ``--cfg-options`` does."""
+    if isinstance(arch, (list, tuple)) and all(isinstance(field, str) for field in arch):
+        return ','.join(arch)
+    return arch
+
+
+def is_arch_string(arch: object) -> TypeGuard[str]:
+    """Tell a published arch string from the name of an architecture."""
+    return isinstance(arch, str) and ',' in arch
+
+
 def resolve_arch(arch: str | dict) -> dict[str, list]:
     """Turn a name of ``ARCH_ZOO``, a published arch string or a dict into settings.
 
     Raises:
         ValueError: If it is none of them.
     """
+    if is_arch_string(arch):
+        return parse_arch_string(arch)
     if isinstance(arch, str) and arch not in ARCH_ZOO:
-        if ',' in arch:
-            return parse_arch_string(arch)
         raise ValueError(
             f'arch={arch!r} is not one of {list(ARCH_ZOO)}, nor a published arch string such as '
             "'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'"

@@ -1,0 +1,69 @@
+"""Our configs by name, for what mmengine, mmdet and mmsegmentation read configs and find models with."""
+
+import sys
+from collections.abc import Iterator
+from functools import cache, wraps
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+
+PACKAGE = Path(__file__).parents[1]
+#: The folder, in that of a family, with the configs for each library whose inferencers are mmengine's.
+FOLDERS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
+
+
+def find_home() -> Path:
+    """Find the folder that holds the model index and the configs.
+
+    Raises:
+        FileNotFoundError: If neither the package nor the repository around it
+            holds the index.
+    """
+    # an installed package contains the configs, a checkout has them beside it
+    homes = PACKAGE / '.mim', PACKAGE.parent
+    home = next((home for home in homes if (home / 'model-index.yml').is_file()), None)
+    if home is None:
+        raise FileNotFoundError(f'there is no model-index.yml in {homes[0]} or {homes[1]}: reinstall vil_mm')
+    return home
+
+
+@cache
+def named_configs() -> dict[str, Path]:
+    """List all configs.
+
+    Returns:
+        dict[str, Path]: The files, by name.
+
+    Raises:
+        FileNotFoundError: If the configs are not installed.
+    """
+    paths = sorted((find_home() / 'configs').glob('[!_]*/**/*.py'))
+    return {path.stem: path for path in paths}
+
+
+def register_configs() -> None:
+    """Make the configs known to mmengine by name.
+
+    ``Config.fromfile`` then takes a name in place of a file, and with it
+    mmdet's ``init_detector`` and mmsegmentation's ``init_model``. Inferencers
+    look into the library of their task only, and there is no place to register
+    at, so ours are added to what is found there.
+    """
+    read, find = Config.fromfile, BaseInferencer._get_models_from_metafile
+
+    @wraps(read)
+    def read_named(filename: str | Path, *args, **kwargs) -> Config:
+        return read(named_configs().get(str(filename), filename), *args, **kwargs)
+
+    @wraps(find)
+    def find_all(dir: str) -> Iterator[dict]:
+        for library, folder in FOLDERS.items():
+            if library in sys.modules and dir == BaseInferencer._get_repo_or_mim_dir(library):
+                for name, path in named_configs().items():
+                    if path.parent.name == folder:
+                        yield dict(Name=name, Config=str(path), Weights=None)
+        yield from find(dir)
+
+    Config.fromfile = staticmethod(read_named)
+    BaseInferencer._get_models_from_metafile = staticmethod(find_all)

@@ -1,0 +1,3 @@
+"""Metrics that OpenMMLab lacks."""
+
+from .imagenet_real import ImageNetReaL as ImageNetReaL
