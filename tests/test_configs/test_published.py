@@ -155,15 +155,10 @@ class TestCheckpoints:
     @pytest.mark.parametrize(
         'name, message',
         [
-            (
-                'vil-small_in1k',
-                r'Convert the published file \S+/small1281_relative/model_best.pth: python \S+/vil2mm.py',
-            ),
-            ('l2vit-base_in21k', r'published file L2ViT-Base-22k-pretrain-checkpoint-best.pth: python \S+/l2vit2mm.py'),
-            (
-                'vitae-v2-vsa-48m_in21k',
-                r'No such file was published: train configs/vitae_v2/vitae-v2-vsa-48m_16xb64_in21k.py',
-            ),
+            ('vil-small_in1k', r'Convert the published file \S+/model_best.pth: python \S+/vil2mm.py FILE \S+.pth$'),
+            ('mask-rcnn_vil-tiny_fpn_1x_coco', r'Convert \S+ \S+ \S+ \S+/model_final.pth: .* --detector$'),
+            ('l2vit-base_in21k', r'Convert the published file L2ViT-Base-22k-\S+.pth: .*l2vit2mm.py .* --class-map'),
+            ('vitae-v2-vsa-48m_in21k', r'No such file was published: train configs/vitae_v2/\S+_16xb64_in21k.py'),
         ],
     )
     def test_missing_file(self, name, message):

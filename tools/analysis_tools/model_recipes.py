@@ -75,7 +75,7 @@ SETTINGS: dict[str, str | Callable[[Config], Any]] = {
     'window': lambda cfg: find(cfg, 'model.backbone.window_size') or find(cfg, 'model.backbone.attn_cfg.window_size'),
     'neighbors in training': 'model.backbone.attn_cfg.neighbors',
     'share with the random shift': find_type('custom_hooks', 'vil_mm.RandomShiftSwitchHook', 'switch_ratio'),
-    'decay of averaged weights': lambda cfg: round(1 - find_type('custom_hooks', 'EMAHook', 'momentum')(cfg), 8),
+    'decay of averaged weights': lambda cfg: round(1 - find_type('custom_hooks', 'EMAHook', 'momentum')(cfg), 10),
     'Mixup': find_type('model', 'Mixup', 'alpha'),
     'CutMix': find_type('model', 'CutMix', 'alpha'),
     'label smoothing': 'model.head.loss.label_smooth_val',

@@ -48,7 +48,8 @@ def read_rows(folder: Path) -> list[dict]:
         list[dict]: The rows as the file has them, with these entries added:
         ``table`` (its name), ``figures`` (the names of the figures that every
         row of the table has), and, for rows with a config, ``checkpoint`` (the
-        name of a converted file), ``code`` and ``converter``.
+        name of a converted file), ``code``, and ``converter`` with its
+        ``options``.
     """
     family = load(folder / 'published.yml')
     rows = []
@@ -58,6 +59,8 @@ def read_rows(folder: Path) -> list[dict]:
             for published in (row, row.get('pretraining')):
                 if published and 'config' in published:
                     published.setdefault('checkpoint', checkpoint_name(published['config']))
+                    options = family.get('options'), table.get('options'), published.get('options')
+                    published['options'] = ' '.join(filter(None, options))
                     published.update(code=family.get('code'), converter=family['converter'])
                 if published and 'file' in published:
                     published['file'] = family.get('files', '') + published['file']
@@ -92,8 +95,8 @@ def explain_checkpoint(path: str | Path) -> str | None:
     except FileNotFoundError:  # without the configs
         return None
     if row is not None:
-        tool = f'python tools/model_converters/{row["converter"]} FILE {path}'
-        return f'Convert the published file {row["file"]}: {tool}'
+        tool = f'python tools/model_converters/{row["converter"]} FILE {path} {row["options"]}'
+        return f'Convert the published file {row["file"]}: {tool.rstrip()}'
     config = next((config for config in configs if checkpoint_name(config.stem) == path.name), None)
     if config is None:
         return None
