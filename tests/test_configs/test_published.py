@@ -40,6 +40,16 @@ def test_model_index_names_every_family():
     )
 
 
+def test_fields_are_those_that_mim_reads():
+    """``mim search`` takes numbers, words, lists of words that are not empty, and dicts."""
+    models = [model for file in METAFILES for model in yaml.safe_load((ROOT / file).read_text())['Models']]
+    assert sorted(model['Name'] for model in models) == sorted(PATHS)
+    for model in models:
+        for key, value in model['Metadata'].items():
+            words = isinstance(value, list) and value and all(isinstance(word, str) for word in value)
+            assert words or isinstance(value, (int, float, str, dict)), (model['Name'], key, value)
+
+
 @pytest.mark.parametrize('family', FAMILIES)
 def test_every_row_has_all(family):
     counts = count(CONFIGS / family)

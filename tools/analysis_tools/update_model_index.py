@@ -75,7 +75,7 @@ def describe(path: Path, row: dict | None) -> dict:
     if macs:
         metadata['FLOPs'] = macs
     if size:
-        metadata['Image Size'] = size[0] if size[0] == size[1] else list(size)
+        metadata['Image Size'] = size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}'
     metadata |= {**describe_training(cfg), 'Weights': 'none offered'}
     entry = {'Name': path.stem, 'Config': str(path.relative_to(ROOT)), 'Metadata': metadata}
     if row:
