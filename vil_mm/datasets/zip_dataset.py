@@ -105,6 +105,7 @@ class ZipDataset(BaseDataset):
         """Return the size in bytes and the checksum of an image in the archive."""
         return open_archive(str(self.archive)).stat(name)
 
+
 def _read_in_archive(step: dict | Callable) -> dict | Callable:
     """Let a step of a pipeline read in archives, if it is the config of one that loads images from files."""
     if isinstance(step, dict) and str(step.get('type')).split('.')[-1] == 'LoadImageFromFile':
