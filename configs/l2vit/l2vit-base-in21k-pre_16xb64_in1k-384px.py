@@ -1,5 +1,5 @@
-# The published fine-tuning at 384 pixels, with windows of 12, which fill all maps. How the batch of 1024 was split was
-# not published.
+# The published fine-tuning at 384 pixels, with windows of 12, which fill all maps. It runs on 8 GPUs that accumulate 2
+# batches.
 _base_ = [
     '../_base_/models/l2vit_cls.py',
     '../_base_/datasets/imagenet_bs64_randaug_384.py',

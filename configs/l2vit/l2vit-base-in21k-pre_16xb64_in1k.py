@@ -1,4 +1,5 @@
-# The published fine-tuning of the model that was pre-trained on ImageNet-22K, on 8 GPUs that accumulate 2 batches.
+# The published fine-tuning of the model that was pre-trained on ImageNet-22K. It runs on 8 GPUs that accumulate
+# 2 batches.
 _base_ = [
     '../_base_/models/l2vit_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug_224.py',

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/vil_cls.py',
     '../_base_/datasets/imagenet21k_bs128_randaug_224.py',
     '../_base_/schedules/imagenet_bs1024_adamw_300e-warmup5.py',
-    '../_base_/cls_runtime.py',
+    '../_base_/cls_runtime_no-val.py',
 ]
 
 model = dict(

@@ -19,6 +19,6 @@ model = dict(
 train_dataloader = dict(batch_size=96)
 optim_wrapper = dict(optimizer=dict(lr=0.001, weight_decay=1e-7))
 auto_scale_lr = dict(base_batch_size=768)
-# For published files. Remove the hook if the first 1000 classes of the head are not those of ImageNet-1K.
+# For published files; class_map='data/imagenet/train' is for files of our own training on ImageNet-22K.
 custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
 load_from = 'checkpoints/vil-base-wide-ape_in21k.pth'

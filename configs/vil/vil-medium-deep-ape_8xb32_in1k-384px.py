@@ -15,6 +15,6 @@ model = dict(
     ),
     train_cfg=None,
 )
-# For published files. Remove the hook if the first 1000 classes of the head are not those of ImageNet-1K.
+# For published files; class_map='data/imagenet/train' is for files of our own training on ImageNet-22K.
 custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
 load_from = 'checkpoints/vil-medium-deep-ape_in21k.pth'

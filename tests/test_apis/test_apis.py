@@ -10,8 +10,12 @@ from tests.conftest import ROOT
 
 
 def test_all_configs_are_listed():
-    listed = set(list_models('vil-*'))
-    assert listed == {path.stem for path in (ROOT / 'configs/vil').glob('*.py')}
+    for folder, task in (('', 'Image Classification'), ('segmentation', 'Semantic Segmentation')):
+        listed = set(list_models('vil-*', task=task))
+        assert listed == {path.stem for path in (ROOT / 'configs/vil' / folder).glob('*.py')}
+    detectors = {path.stem for path in (ROOT / 'configs/vil/detection').glob('*.py')}
+    assert set(list_models('*_vil-*', task='Object Detection')) == detectors
+    assert set(list_models('*_vil-*', task='Instance Segmentation')) == {n for n in detectors if 'mask' in n}
     assert 'vil-small_8xb128_in1k' in list_models('vil', task='Image Classification')
 
 

@@ -38,6 +38,9 @@ def kinds():
     found = {}
     for name in PATHS:
         cfg = load(name)
+        if cfg.val_evaluator is None:  # ImageNet-22K has no validation split
+            assert cfg.default_hooks.checkpoint.save_best is None
+            continue
         evaluator = {key: value for key, value in cfg.val_evaluator.items() if key != 'ann_file'}
         found.setdefault((cfg.default_hooks.checkpoint.get('save_best'), str(evaluator)), name)
     return found

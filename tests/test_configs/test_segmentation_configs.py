@@ -68,5 +68,7 @@ def test_there_is_a_config_for_every_row():
     for size in ('tiny', 'small', 'medium-deep', 'base-deep'):
         assert f'vil-{size}_upernet_8xb2-160k_ade20k-512x512' in LEAVES
         assert f'vil-{size}_upernet_4xb2-80k_cityscapes-512x1024' in LEAVES
+    for row in ('small', '48m', 'base'):
+        assert {f'vitae-v2-{kind}{row}_upernet_8xb2-160k_ade20k-512x512' for kind in ('', 'vsa-')} <= set(LEAVES)
     for row in [*PUBLISHED, 'dynamic-dwnet-tiny', 'dynamic-dwnet-base']:
         assert f'{row}_upernet_8xb2-160k_ade20k-512x512' in LEAVES

@@ -32,6 +32,8 @@ SMALL, MIDDLE, BASE, VSA_SMALL, VSA_WIDE, VSA_MIDDLE, VSA_BASE = (
 )
 WINDOW_SMALL = 'vitae-v2-window-small_8xb128_in1k'
 PRE, FINE = 'vitae-v2-vsa-48m_16xb64_in21k', 'vitae-v2-vsa-48m-in21k-pre_16xb64_in1k'
+BASE_PRE, BASE_FINE = 'vitae-v2-base_16xb64_in21k', 'vitae-v2-base-in21k-pre_16xb64_in1k'
+VSA_BASE_PRE, VSA_BASE_FINE = 'vitae-v2-vsa-base_16xb64_in21k', 'vitae-v2-vsa-base-in21k-pre_16xb64_in1k'
 NANO = 'vitae-v2-vsa-nano_1xb64_digits'
 LARGE = 'vitae-v2-vsa-base-win12_16xb64_in1k-384px'
 # Measured on the published code: parameters, multiply-adds in billions, pixels. Of windows in all stages and of 21,841
@@ -48,6 +50,10 @@ ROWS = {
     LARGE: (93_833_932, 81.477, 384),
     WINDOW_SMALL: (18_844_992 + 513 * 1000, None, 224),
     PRE: (51_089_119 + 769 * (21841 - 1000), None, 224),
+    BASE_PRE: (89_693_352 + 1025 * (21841 - 1000), None, 224),
+    BASE_FINE: (89_693_352, 24.373, 224),
+    VSA_BASE_PRE: (93_711_532 + 1025 * (21841 - 1000), None, 224),
+    VSA_BASE_FINE: (93_711_532, 27.108, 224),
 }
 
 
@@ -127,7 +133,7 @@ def test_weight_decay_is_the_published_one():
 def test_images():
     for name in (VSA_SMALL, PRE):
         cfg = load(name)
-        train, test = (loader.dataset.pipeline for loader in (cfg.train_dataloader, cfg.test_dataloader))
+        train = cfg.train_dataloader.dataset.pipeline
         crops = [crop for (crop,) in train[1].transforms]
         assert {(crop.type, crop.scale) for crop in crops} == {('RandomResizedCrop', 224)}
         assert [crop.interpolation for crop in crops] == ['bilinear', 'bicubic']
@@ -136,7 +142,9 @@ def test_images():
         assert {(augment.type, augment.magnitude_level) for augment in augments} == {('RandAugment', 9)}
         assert [augment.hparams.interpolation for augment in augments] == ['bilinear', 'bicubic']
         assert augments[0].hparams.pad_val == augments[1].hparams.pad_val
-        assert (test[1].scale, test[2].crop_size) == (int(224 / 0.9), 224)
+    test = load(VSA_SMALL).test_dataloader.dataset.pipeline
+    assert (test[1].scale, test[2].crop_size) == (int(224 / 0.9), 224)
+    assert load(PRE).val_dataloader is load(PRE).val_cfg is None  # the set has no validation split
     assert load(PRE).train_dataloader.dataset.data_root == 'data/imagenet21k'
     assert load(PRE).data_preprocessor.num_classes == load(PRE).model.head.num_classes == 21841
 

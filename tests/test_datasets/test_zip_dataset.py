@@ -7,12 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.test_configs.helpers import CONFIGS, PATHS, load
 from vil_mm.datasets.zip_backend import ZipArchive, ZipBackend, open_archive
 from vil_mm.datasets.zip_dataset import ZipDataset
 
@@ -44,12 +43,10 @@ def build(folder, **kwargs):
 @pytest.mark.parametrize('num_workers', [0, 3])
 def test_reads_every_image_once(folder, num_workers):
     init_default_scope('mmpretrain')
-    load = dict(type='LoadImageFromFile', backend_args=dict(backend='zip'))
+    steps = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
     loader = Runner.build_dataloader(
         dict(
-            dataset=dict(
-                type='vil_mm.ZipDataset', data_root=str(folder), num_classes=3, pipeline=[load, dict(type='PackInputs')]
-            ),
+            dataset=dict(type='vil_mm.ZipDataset', data_root=str(folder), num_classes=3, pipeline=steps),
             batch_size=1,
             num_workers=num_workers,
             sampler=dict(type='DefaultSampler', shuffle=True),
@@ -65,15 +62,33 @@ def test_reads_every_image_once(folder, num_workers):
         assert sorted(seen) == list(range(NUM_IMAGES))
 
 
-def test_base_config(folder):
-    cfg = Config.fromfile(ROOT / 'configs/vil/vil-small_8xb128_in1k-zip.py')
-    init_default_scope('mmpretrain')
+def pipelines():
+    """One ImageNet classifier of each training and test pipeline."""
+    names = {}
+    for name, path in PATHS.items():
+        if '_in1k' in name and path.parent.parent == CONFIGS:
+            cfg = load(name)
+            names.setdefault(str([cfg[f'{split}_dataloader'].dataset.pipeline for split in ('train', 'test')]), name)
+    return list(names.values())
+
+
+@pytest.mark.parametrize('name', pipelines())
+def test_any_classifier(name, folder):
+    """The type of the dataset is all that changes."""
+    cfg = load(name)
+    size = 384 if '384px' in name else 224
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
-        assert loader.dataset.type == 'vil_mm.ZipDataset'
-        loader.dataset.update(data_root=str(folder), split='train')
+        loader.dataset.update(type='vil_mm.ZipDataset', data_root=str(folder), split='train')
         loader.update(num_workers=0, persistent_workers=False, batch_size=4)
         batch = next(iter(Runner.build_dataloader(loader)))
-        assert batch['inputs'].shape == (4, 3, 224, 224)
+        assert batch['inputs'].shape == (4, 3, size, size)
+
+
+def test_zip_config():
+    cfg, plain = load('vil-small_8xb128_in1k-zip'), load('vil-small_8xb128_in1k')
+    for split in ('train', 'val', 'test'):
+        dataset = plain[f'{split}_dataloader'].dataset
+        assert cfg[f'{split}_dataloader'].dataset == dict(dataset, type='vil_mm.ZipDataset')
 
 
 def test_classes(folder):

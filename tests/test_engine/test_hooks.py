@@ -151,6 +151,42 @@ def test_keep_first_classes(tmp_path):
     torch.testing.assert_close(small.head.fc.bias, large.head.fc.bias[:3])
 
 
+@pytest.mark.parametrize('kind', ['list', 'file', 'folder'])
+def test_keep_classes_by_name(kind, tmp_path):
+    large, small = PerformerModel(num_classes=7), PerformerModel(num_classes=3)
+    names = [f'n{i}' for i in (8, 2, 5, 1, 9, 4, 7)]
+    torch.save(dict(state_dict=large.state_dict(), meta=dict(dataset_meta=dict(classes=names))), tmp_path / 'large.pth')
+    for name in ('n1', 'n4', 'n8'):
+        (tmp_path / 'train' / name).mkdir(parents=True)
+    (tmp_path / 'classes.txt').write_text('n1 tench\nn4 goldfish\nn8 shark\n')
+    class_map = dict(list=['n1', 'n4', 'n8'], file=str(tmp_path / 'classes.txt'), folder=str(tmp_path / 'train'))[kind]
+    hook = dict(type='vil_mm.KeepFirstClassesHook', class_map=class_map)
+    runner = make_runner(small, hook, dict(by_epoch=True, max_epochs=1), tmp_path)
+    runner.load_checkpoint(str(tmp_path / 'large.pth'), strict=True)
+    torch.testing.assert_close(small.head.fc.weight, large.head.fc.weight[[3, 5, 0]])
+    torch.testing.assert_close(small.head.fc.bias, large.head.fc.bias[[3, 5, 0]])
+
+
+@pytest.mark.parametrize(
+    'class_map, classes, message',
+    [
+        (None, list('abcdefg'), r"class_map=None takes the first 3.*begin with \['a', 'b', 'c'\]"),
+        (['a', 'b', 'x'], list('abcdefg'), r"names classes that the checkpoint lacks: \['x'\], 1 in all"),
+        (['a', 'b'], list('abcdefg'), 'names 2 classes; the model has 3'),
+        (['a', 'b', 'c'], None, 'needs a checkpoint that names the 7 classes of its head; this one names no classes'),
+        (['a', 'b', 'c'], list('abc'), 'this one names 3 classes'),
+    ],
+)
+def test_classes_that_cannot_be_told(class_map, classes, message, tmp_path):
+    large, small = PerformerModel(num_classes=7), PerformerModel(num_classes=3)
+    meta = dict(dataset_meta=dict(classes=classes)) if classes else {}
+    torch.save(dict(state_dict=large.state_dict(), meta=meta), tmp_path / 'large.pth')
+    hook = dict(type='vil_mm.KeepFirstClassesHook', class_map=class_map)
+    runner = make_runner(small, hook, dict(by_epoch=True, max_epochs=1), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        runner.load_checkpoint(str(tmp_path / 'large.pth'))
+
+
 def test_keep_first_classes_of_no_head(tmp_path):
     model = PerformerModel()
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')

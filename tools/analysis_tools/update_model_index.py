@@ -1,78 +1,164 @@
-"""Write the metafile of a model family, and the table in its README, from its configs.
+"""Write the metafile of a model family, and the tables in its README.
 
-Parameters and multiply-adds are counted on the built models; published figures come from ``published.yml``
-beside the configs.
+Parameters and multiply-adds are counted on the built models. Published figures come from ``published.yml`` beside the
+configs, published recipes from ``recipes.yml``; both are compared with the configs.
 """
 
 import argparse
-import re
+from functools import cache
 from pathlib import Path
 
 import torch
 import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from model_recipes import compare
+from model_training import describe_training
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vil_mm.apis import count_macs, image_size
+from vil_mm.engine.published import read_rows
 
 ROOT = Path(__file__).parents[2]
-START, END = '<!-- models: written by tools/analysis_tools/update_model_index.py -->', '<!-- end of models -->'
-DATASETS = {'in1k': 'ImageNet-1k', 'in21k': 'ImageNet-21k', 'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
-DATASETS.update(mnist='MNIST', digits='Digits of scikit-learn')
-#: What published.yml may say of a model, and what the metafile calls it.
-PUBLISHED = dict(top1='Top 1 Accuracy', top5='Top 5 Accuracy', parameters='Parameters (M)', gmacs='FLOPs (G)')
+TOOL = 'tools/analysis_tools/update_model_index.py'
+#: What published.yml may say of a model, what the metafile calls it, and the head of its column.
+PUBLISHED = dict(
+    top1=('Top 1 Accuracy', 'top-1'),
+    top5=('Top 5 Accuracy', 'top-5'),
+    real=('ImageNet-ReaL Top 1 Accuracy', 'ReaL'),
+    box_map=('box AP', 'box AP'),
+    mask_map=('mask AP', 'mask AP'),
+    miou=('mIoU', 'mIoU'),
+    parameters=('Parameters (M)', 'M params'),
+    gmacs=('FLOPs (G)', 'GMACs'),
+    memory=('Memory (GB)', 'GB'),
+    drop_path=('Drop Path Rate', 'drop path'),
+    schedule=('Schedule', 'schedule'),
+    pretrain=('Pre-training Data', 'pre-trained on'),
+)
+TASKS = dict(
+    mmpretrain=['Image Classification'],
+    mmdet=['Object Detection', 'Instance Segmentation'],
+    mmseg=['Semantic Segmentation'],
+)
+#: The blocks of a README, by the library whose models they list.
+BLOCKS = dict(mmpretrain='models', mmdet='detectors', mmseg='segmenters')
 
 
-def describe(path: Path, published: dict) -> dict:
+@cache
+def count(model: str, size: tuple[int, int] | None) -> tuple[int, int | None]:
+    """Count the parameters of a model, and its multiply-adds if there is a size of images.
+
+    Args:
+        model (str): Its config. Configs that share a model are counted once.
+        size (tuple[int, int], optional): Height and width.
+    """
+    cfg = Config.fromstring(f'model = {model}', '.py').model
+    # shapes are enough: nothing is initialized or computed
+    with FakeTensorMode() if size else torch.device('meta'):
+        built: nn.Module = MODELS.build(cfg).eval()
+        macs = count_macs(built, [torch.rand(1, 3, *size)], mode='tensor')[''] if size else None
+    return sum(p.numel() for p in built.parameters()), macs
+
+
+def describe(path: Path, row: dict | None) -> dict:
     """Describe the model of a config, as an entry of the model index."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
-    height, width = image_size(cfg)
-    # shapes are enough: nothing is initialized or computed
-    with FakeTensorMode():
-        model = MODELS.build(cfg.model).eval()
-        macs = count_macs(model, [torch.rand(1, 3, height, width)], mode='tensor')['']
-    metadata = {
-        'Parameters': sum(p.numel() for p in model.parameters()),
-        'FLOPs': macs,
-        'Image Size': height,
-        'Training Data': training_data(cfg, path.stem),
-        'Weights': 'none offered',
-    }
-    if published:
-        metadata['Published'] = {label: published[key] for key, label in PUBLISHED.items() if key in published}
-    return {
-        'Name': path.stem,
-        'Config': str(path.relative_to(ROOT)),
-        'Metadata': metadata,
-        'Results': [
-            {'Task': 'Image Classification', 'Dataset': metadata['Training Data'].split(', then ')[-1], 'Metrics': None}
-        ],
-    }
+    size = None if cfg.default_scope == 'mmdet' else image_size(cfg)
+    model = cfg.model.to_dict()
+    for key in ('init_cfg', 'drop_path_rate'):  # which have no parameters
+        model['backbone'].pop(key, None)
+    parameters, macs = count(str(model), size if cfg.default_scope == 'mmpretrain' else None)
+    metadata = {'Parameters': parameters}
+    if macs:
+        metadata['FLOPs'] = macs
+    if size:
+        metadata['Image Size'] = size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}'
+    metadata |= {**describe_training(cfg), 'Weights': 'none offered'}
+    entry = {'Name': path.stem, 'Config': str(path.relative_to(ROOT)), 'Metadata': metadata}
+    if row:
+        published = {label: row[key] for key, (label, _) in PUBLISHED.items() if row.get(key) is not None}
+        for key, value in row.get('elsewhere', {}).items():
+            if key != 'page':
+                published[f'{PUBLISHED[key][0]}, as {row["elsewhere"]["page"]} says'] = value
+        if published:
+            metadata['Published'] = published
+        if 'file' in row:
+            entry['Converted From'] = {
+                'Weights': row['file'],
+                'Converter': f'tools/model_converters/{row["converter"]}',
+            }
+            if row['code']:
+                entry['Converted From']['Code'] = row['code']
+    tasks = TASKS[cfg.default_scope]
+    if cfg.default_scope == 'mmdet' and 'mask_head' not in cfg.model.get('roi_head', {}):
+        tasks = tasks[:1]
+    # metrics are for what was measured here
+    entry['Results'] = [{'Task': task, 'Dataset': metadata['Training Data'][-1], 'Metrics': None} for task in tasks]
+    return entry
 
 
-def training_data(cfg: Config, name: str) -> str:
-    """Name the datasets of a config, what it starts from first."""
-    names = [DATASETS[re.search(r'_(in1k|in21k|cifar100?|mnist|digits)', name)[1]]]
-    start = re.search(r'_(in1k|in21k)\.pth$', cfg.get('load_from') or '')
-    return ', then '.join(dict.fromkeys([DATASETS[start[1]], *names] if start else names))
+def format_table(rows: list[list[str]], left: int = 1) -> str:
+    """Write a table in Markdown; columns after the first ``left`` ones are aligned to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows)]
+    rule = ['-' * width if i < left else '-' * (width - 1) + ':' for i, width in enumerate(widths)]
+    aligned = [
+        [cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+        for row in (rows[0], rule, *rows[1:])
+    ]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in aligned)
 
 
-def table(models: list[dict]) -> str:
-    """Write the models as a table in Markdown."""
-    rows = [['config', 'pixels', 'parameters', 'GMACs', 'published: top-1', 'top-5', 'M params', 'GMACs']]
+def models_table(models: list[dict], rows: dict[str, dict], folder: Path) -> str:
+    """List models with our figures and the published ones."""
+    keys = [key for key in PUBLISHED if any(rows.get(model['Name'], {}).get(key) is not None for model in models)]
+    if 'Image Size' in models[0]['Metadata'] and 'FLOPs' in models[0]['Metadata']:
+        keys = [key for key in keys if key != 'pretrain']
+    sized = 'FLOPs' in models[0]['Metadata']
+    heads = [PUBLISHED[key][1] for key in keys]
+    table = [['config', *(['pixels'] if sized else []), 'parameters', *(['GMACs'] if sized else [])]]
+    table[0] += [f'published: {head}' if i == 0 else head for i, head in enumerate(heads)]
     for model in models:
-        metadata, name = model['Metadata'], model['Name']
-        published = metadata.get('Published', {})
-        figures = [str(published.get(label, '')) for label in PUBLISHED.values()]
-        macs = f'{metadata["FLOPs"] / 1e9:.3f}'
-        link = f'[{name}]({Path(model["Config"]).name})'
-        rows.append([link, str(metadata['Image Size']), f'{metadata["Parameters"]:,}', macs, *figures])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rows.insert(1, ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])])
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+        metadata, row = model['Metadata'], rows.get(model['Name'], {})
+        link = f'[{model["Name"]}]({(ROOT / model["Config"]).relative_to(folder)})'
+        line = [link, *([str(metadata['Image Size'])] if sized else []), f'{metadata["Parameters"]:,}']
+        line += [f'{metadata["FLOPs"] / 1e9:.3f}'] if sized else []
+        for key in keys:
+            values = [row.get(key), row.get('elsewhere', {}).get(key)]
+            line.append(' or '.join(str(value) for value in values if value is not None))
+        table.append(line)
+    return format_table(table)
+
+
+def files_table(rows: list[dict]) -> str:
+    """List the published files, and what to name the converted ones."""
+    files = {}
+    for row in rows:
+        for published in (row.get('pretraining'), row):
+            if published and 'file' in published:
+                files.setdefault(published['checkpoint'], published)
+    table = [['converted file', 'published file']]
+    for name, published in files.items():
+        file = published['file']
+        shown = (
+            '/'.join(file.split('/')[-2:])
+            if file.endswith(('model_best.pth', 'model_final.pth'))
+            else file.split('/')[-1]
+        )
+        table.append([f'`checkpoints/{name}`', f'[{shown.split("?")[0]}]({file})' if '//' in file else f'`{file}`'])
+    return format_table(table, left=2)
+
+
+def recipes_table(folder: Path) -> str:
+    """Compare the published recipes with the configs."""
+    table = [['recipe', 'setting', 'published', 'here', 'why']]
+    last = None
+    for line in compare(folder):
+        table.append([line.recipe if line.recipe != last else '', *line[1:]])
+        last = line.recipe
+    return format_table(table, left=5)
 
 
 def update(folder: Path) -> dict[Path, str]:
@@ -86,23 +172,45 @@ def update(folder: Path) -> dict[Path, str]:
         dict[Path, str]: The texts, by file.
 
     Raises:
-        ValueError: If ``published.yml`` names a config that is not there.
+        ValueError: If ``published.yml`` names a config that is not there, or a
+            README has no place for a table.
     """
-    published = yaml.safe_load((folder / 'published.yml').read_text())
-    paths = sorted(folder.glob('*.py'))
-    unknown = published.keys() - {path.stem for path in paths}
+    all_rows = read_rows(folder)
+    # several rows may be of one model; the first says most
+    rows = {row['config']: row for row in reversed(all_rows) if 'config' in row}
+    rows |= {row['pretraining']['config']: row['pretraining'] for row in all_rows if 'pretraining' in row}
+    paths = [
+        *sorted(folder.glob('*.py')),
+        *sorted(folder.glob('detection/*.py')),
+        *sorted(folder.glob('segmentation/*.py')),
+    ]
+    unknown = rows.keys() - {path.stem for path in paths}
     if unknown:
         raise ValueError(f'{folder}/published.yml names configs that are not there: {sorted(unknown)}')
-    models = [describe(path, published.get(path.stem)) for path in paths]
+    models = [describe(path, rows.get(path.stem)) for path in paths]
+    blocks = {}
+    for scope, name in BLOCKS.items():
+        members = [model for model in models if model['Results'][0]['Task'] in TASKS[scope]]
+        if members:
+            blocks[name] = models_table(members, rows, folder)
+    if any('file' in row for row in all_rows):
+        blocks['files'] = files_table(all_rows)
+    if (folder / 'recipes.yml').is_file():
+        blocks['recipes'] = recipes_table(folder)
     metafile, readme = folder / 'metafile.yml', folder / 'README.md'
     collections = yaml.safe_load(metafile.read_text())['Collections']
-    (name,) = (collection['Name'] for collection in collections)
-    index = dict(Collections=collections, Models=[dict(model, **{'In Collection': name}) for model in models])
-    before, rest = readme.read_text().split(START)
+    (collection,) = (entry['Name'] for entry in collections)
+    index = dict(Collections=collections, Models=[dict(model, **{'In Collection': collection}) for model in models])
+    text = readme.read_text()
+    for name, table in blocks.items():
+        start, end = f'<!-- {name}: written by {TOOL} -->', f'<!-- end of {name} -->'
+        if start not in text or end not in text:
+            raise ValueError(f'{readme} has no place for {name}: {start} and {end}')
+        text = text[: text.index(start)] + f'{start}\n\n{table}\n\n' + text[text.index(end) :]
     return {
-        metafile: '# Written by tools/analysis_tools/update_model_index.py. FLOPs are multiply-adds.\n'
+        metafile: f'# Written by {TOOL}. FLOPs are multiply-adds.\n'
         + yaml.safe_dump(index, sort_keys=False, width=120),
-        readme: f'{before}{START}\n\n{table(models)}\n\n{END}{rest.split(END)[1]}',
+        readme: text,
     }
 
 

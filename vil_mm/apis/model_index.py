@@ -2,11 +2,11 @@
 
 from mmpretrain.apis import ModelHub
 
-from .names import find_home
+from ..engine.published import find_home
 
 
 def register_models() -> None:
-    """Make the classifiers of the model index known to mmpretrain by name.
+    """Make the models of the model index known to mmpretrain by name.
 
     Raises:
         FileNotFoundError: If neither the package nor the repository around it

@@ -8,24 +8,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
-PACKAGE = Path(__file__).parents[1]
+from ..engine.published import find_home
+
 #: The folder, in that of a family, with the configs for each library whose inferencers are mmengine's.
 FOLDERS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
-
-
-def find_home() -> Path:
-    """Find the folder that holds the model index and the configs.
-
-    Raises:
-        FileNotFoundError: If neither the package nor the repository around it
-            holds the index.
-    """
-    # an installed package contains the configs, a checkout has them beside it
-    homes = PACKAGE / '.mim', PACKAGE.parent
-    home = next((home for home in homes if (home / 'model-index.yml').is_file()), None)
-    if home is None:
-        raise FileNotFoundError(f'there is no model-index.yml in {homes[0]} or {homes[1]}: reinstall vil_mm')
-    return home
 
 
 @cache

@@ -1,6 +1,6 @@
 """Classification datasets in zip files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._extras import require
@@ -21,8 +21,9 @@ class ZipDataset(BaseDataset):
 
     Each line of the map has the name of an image in the archive, a tab (or
     spaces), and the index of its class. The whole map is checked when the
-    dataset is built. Images are read in place, which needs
-    ``LoadImageFromFile(backend_args=dict(backend='zip'))`` in the pipeline.
+    dataset is built. Images are read in place: steps of the pipeline that load
+    images from files read them in the archive. The name of this class, instead
+    of ``ImageNet``, is therefore all that a classifier's config needs.
 
     Args:
         data_root (str): Folder of the two files.
@@ -34,6 +35,7 @@ class ZipDataset(BaseDataset):
             number.
         classes (str | Sequence[str], optional): Names of the classes, or a
             file with one name per line. Defaults to None: those in ``metainfo``.
+        pipeline (Sequence): Configs of the steps. Defaults to ().
         **kwargs: Other arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
@@ -49,6 +51,7 @@ class ZipDataset(BaseDataset):
         num_classes: int | None = None,
         metainfo: dict | None = None,
         classes: str | Sequence[str] | None = None,
+        pipeline: Sequence = (),
         **kwargs,
     ) -> None:
         metainfo = dict(self._compat_classes(metainfo, classes))
@@ -66,6 +69,7 @@ class ZipDataset(BaseDataset):
             metainfo=metainfo,
             data_root='',
             data_prefix='',
+            pipeline=[_read_in_archive(step) for step in pipeline],
             **kwargs,
         )
 
@@ -100,3 +104,10 @@ class ZipDataset(BaseDataset):
     def stat(self, name: str) -> tuple[int, int]:
         """Return the size in bytes and the checksum of an image in the archive."""
         return open_archive(str(self.archive)).stat(name)
+
+
+def _read_in_archive(step: dict | Callable) -> dict | Callable:
+    """Let a step of a pipeline read in archives, if it is the config of one that loads images from files."""
+    if isinstance(step, dict) and str(step.get('type')).split('.')[-1] == 'LoadImageFromFile':
+        return dict(step, backend_args=dict(backend='zip'))
+    return step

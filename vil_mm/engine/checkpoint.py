@@ -15,6 +15,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import get_object_from_string
 
+from .published import explain_checkpoint
+
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence[str] = ()) -> dict:
     """Read a checkpoint without running code that it may hold.
@@ -37,7 +39,8 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint file {path}')
+        hint = explain_checkpoint(path)
+        raise FileNotFoundError(f'there is no checkpoint file {path}' + (f'. {hint}' if hint else ''))
     allowed = _numpy_globals()
     allowed += [(_named_type(name), name) for name in allow]
     try:

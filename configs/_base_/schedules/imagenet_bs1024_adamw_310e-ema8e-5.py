@@ -13,8 +13,6 @@ param_scheduler = [
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=310, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=1024)
 
 # The averaged weights are those whose accuracy is the published one; batch norms' statistics are averaged too.

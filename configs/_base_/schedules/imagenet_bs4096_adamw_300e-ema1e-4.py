@@ -20,8 +20,6 @@ param_scheduler = [
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=4096)
 
 # The averaged weights are those that are evaluated; batch norms' statistics are averaged too. One update per step: with

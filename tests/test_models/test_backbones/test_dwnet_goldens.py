@@ -1,15 +1,13 @@
-"""DWNet against the published models, loaded through the converter."""
+"""DWNet and its parts against the published ones, through the converter and our configs."""
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 
 from tests import goldens
 from tests.data.goldens import golden
 from vil_mm.conversion.dwnet import convert_state_dict
 from vil_mm.models.backbones.dwnet import DepthwiseMixer, DWNetBlock, build_depthwise
-from vil_mm.registry import MODELS
 
 DTYPES = pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 BATCH_NORM = dict(type='BN')
@@ -60,13 +58,8 @@ def test_layer(name, dtype):
 @pytest.mark.parametrize('name', [name for name in goldens.cases('dwnet', 'dwnet') if '_cls_' in name])
 def test_classifier(name, dtype):
     case, published, images, expected = goldens.load(name, dtype, folder='dwnet')
-    init_default_scope('mmpretrain')
-    backbone = dict(type='vil_mm.DWNet', arch='tiny', conv_type=conv_type(case['build']['kwargs']), out_indices=(3,))
-    head = dict(type='mmpretrain.LinearClsHead', num_classes=1000, in_channels=768)
-    classifier = MODELS.build(
-        dict(type='mmpretrain.ImageClassifier', backbone=dict(backbone, out_type='avg_featmap'), head=head)
-    )
-    classifier.to(dtype).eval().load_state_dict(convert_state_dict(published)[0], strict=True)
+    classifier = goldens.build(name, dtype, folder='dwnet')
+    classifier.load_state_dict(convert_state_dict(published)[0], strict=True)
     with torch.no_grad():
         logits = classifier.head(classifier.extract_feat(images))
     goldens.check(case, expected, {'logits': logits}, dtype)
@@ -77,8 +70,8 @@ def test_classifier(name, dtype):
 @DTYPES
 def test_detection_backbone(dtype):
     case, published, images, expected = goldens.load('dwnet_tiny_backbone_171x245', dtype, folder='dwnet')
-    backbone = MODELS.build(dict(type='vil_mm.DWNet', arch='tiny', pad_size_divisor=7, output_norm='each'))
-    backbone.to(dtype).eval().load_state_dict(convert_part(published, 'backbone.', 'backbone.'), strict=True)
+    backbone = goldens.build('dwnet_tiny_backbone_171x245', dtype, folder='dwnet').backbone
+    backbone.load_state_dict(convert_part(published, 'backbone.', 'backbone.'), strict=True)
     with torch.no_grad():
         maps = backbone(images)
     goldens.check(case, expected, {f'stage{i}': featmap for i, featmap in enumerate(maps)}, dtype)

@@ -1,16 +1,14 @@
-"""L2ViT and its parts against the published ones, loaded through the converter."""
+"""L2ViT and its parts against the published ones, through the converter and our configs."""
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 
 from tests import goldens
 from vil_mm.conversion.files import convert_file
 from vil_mm.conversion.l2vit import KEYS, convert_state_dict
-from vil_mm.models import L2ViT, LinearAttention, WindowAttention
+from vil_mm.models import LinearAttention, WindowAttention
 from vil_mm.models.backbones.l2vit import L2ViTBlock, LocalConcentration, on_map
 from vil_mm.models.layers import ConvPositionEncoding
-from vil_mm.registry import MODELS
 
 LOCAL, GLOBAL = 'stages.0.0.', 'stages.0.1.'
 DTYPES = pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
@@ -72,15 +70,7 @@ def test_classifier(dtype, tmp_path, monkeypatch):
     torch.save(dict(model=raw, model_ema=published, epoch=299), tmp_path / 'best-ema.pth')
     convert_file(tmp_path / 'best-ema.pth', tmp_path / 'converted.pth', convert_state_dict, KEYS[None], 'L2ViT')
 
-    init_default_scope('mmpretrain')
-    classifier = MODELS.build(
-        dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=dict(type='vil_mm.L2ViT', arch='tiny', out_indices=(3,), out_type='avg_featmap'),
-            head=dict(type='mmpretrain.LinearClsHead', num_classes=1000, in_channels=768),
-        )
-    )
-    classifier.to(dtype).eval()
+    classifier = goldens.build(CLASSIFIER, dtype, folder='l2vit')
     classifier.load_state_dict(torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict'], strict=True)
     with torch.no_grad():
         logits = classifier.head(classifier.extract_feat(images))
@@ -93,7 +83,7 @@ def test_detection_backbone(prefix, dtype):
     """All stages, each with its own norm, on an image whose sides no stride divides."""
     case, published, images, expected = goldens.load(BACKBONE, dtype, folder='l2vit')
     converted, _ = convert_state_dict({prefix + name: tensor for name, tensor in published.items()})
-    backbone = L2ViT('tiny', output_norm='each').to(dtype).eval()
+    backbone = goldens.build(BACKBONE, dtype, folder='l2vit').backbone
     backbone.load_state_dict({name.removeprefix('backbone.'): t for name, t in converted.items()}, strict=True)
     with torch.no_grad():
         maps = backbone(images)

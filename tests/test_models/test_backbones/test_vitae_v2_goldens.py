@@ -1,20 +1,18 @@
-"""ViTAEv2*-VSA against the published models, their cells and attentions, loaded through the converter."""
+"""ViTAEv2*-VSA against the published models, their cells and attentions, through the converter and our configs."""
 
 from functools import partial
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 
 from tests import goldens
 from vil_mm.conversion.files import convert_file
 from vil_mm.conversion.vitae_v2 import convert_state_dict
 from vil_mm.models import VariedSizeWindowAttention, ViTAEv2
 from vil_mm.models.backbones.vitae_v2 import NormalCell, ReductionCell
-from vil_mm.registry import MODELS
 
 FOLDER = 'vitaev2_vsa'
-load = partial(goldens.load, folder=FOLDER)
+load, build = (partial(function, folder=FOLDER) for function in (goldens.load, goldens.build))
 #: As the published detectors have it.
 DETECTION = dict(padding='both', swap_window_counts=True)
 DTYPES = pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
@@ -102,15 +100,7 @@ def test_classifier(dtype, tmp_path, monkeypatch):
     convert_file(
         tmp_path / 'best.pth.tar', tmp_path / 'converted.pth', convert_state_dict, ['state_dict_ema'], 'ViTAEv2'
     )
-    init_default_scope('mmpretrain')
-    classifier = MODELS.build(
-        dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=dict(type='vil_mm.ViTAEv2', arch='vsa-small', out_type='avg_featmap', out_indices=(3,)),
-            head=dict(type='mmpretrain.LinearClsHead', num_classes=1000, in_channels=512),
-        )
-    )
-    classifier = classifier.to(dtype).eval()
+    classifier = build('vitaev2_vsa_s_cls_224', dtype)
     state = torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict']
     classifier.load_state_dict(state, strict=True)
     with torch.no_grad():
@@ -122,7 +112,7 @@ def test_classifier(dtype, tmp_path, monkeypatch):
 def test_detection_backbone(dtype):
     case, published, images, expected = load('vitaev2_vsa_s_backbone_256x320', dtype)
     converted, _ = convert_state_dict({f'backbone.{key}': tensor for key, tensor in published.items()})
-    backbone = ViTAEv2('vsa-small', attn_cfg=DETECTION).to(dtype).eval()
+    backbone = build('vitaev2_vsa_s_backbone_256x320', dtype).backbone
     backbone.load_state_dict({key.removeprefix('backbone.'): tensor for key, tensor in converted.items()})
     with torch.no_grad():
         maps = backbone(images)

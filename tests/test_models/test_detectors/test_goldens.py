@@ -5,18 +5,11 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 
 from tests import goldens
-from tests.conftest import ROOT
 from vil_mm.conversion.files import convert_file
 from vil_mm.conversion.vil_detector import convert_detector
 
-CONFIGS = {
-    'mask_rcnn': 'mask-rcnn_vil-tiny_fpn_1x_coco',
-    'retinanet': 'retinanet_vil-tiny_fpn_1x_coco',
-}
 DTYPES = pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 
 
@@ -25,10 +18,7 @@ def load(name, dtype, tmp_path):
     case, published, images, expected = goldens.load(name, dtype, 'vil_detector')
     torch.save(dict(model=published, iteration=1), tmp_path / 'model_final.pth')
     convert_file(tmp_path / 'model_final.pth', tmp_path / 'converted.pth', convert_detector, ['model'], 'detector')
-    cfg = Config.fromfile(ROOT / f'configs/vil/detection/{CONFIGS[name[:9]]}.py')
-    cfg.model.backbone.pop('init_cfg')
-    init_default_scope('mmdet')
-    detector = MODELS.build(cfg.model).to(dtype).eval()
+    detector = goldens.build(name, dtype, 'vil_detector')
     detector.load_state_dict(torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict'], strict=True)
     return case, images, expected, detector
 
