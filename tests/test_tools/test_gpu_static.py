@@ -164,3 +164,42 @@ def test_all_targets(tmp_path):
         ('sm_90', 'backward_table', 128),
     }
     assert '| Triton | gfx942 | forward | bfloat16 | 32 |' in (tmp_path / 'table.md').read_text()
+
+
+LAUNCHES = """
+import sys
+import torch
+sys.path.insert(0, {folder!r})
+from gpu_kernels import TARGETS, compiling_only
+torch.set_num_threads(1)
+forward, backward = (
+    getattr(torch.ops.vil_mm, f'sliding_window_attention_triton_{{name}}') for name in ('forward', 'backward')
+)
+with compiling_only(TARGETS['sm_90']) as launches:
+    for batch, heads, head_width, height, width, window_size, num_global_tokens, bias, mask, neighbors in {cases!r}:
+        for dtype in (torch.float16, torch.float32):
+            tokens = height * width
+            q = torch.randn(batch, heads, tokens, head_width).to(dtype)
+            k, v = torch.randn(2, batch, heads, num_global_tokens + tokens, head_width).to(dtype)
+            biases = [None, None]
+            if bias:
+                biases = [torch.randn((4 * window_size - 1) ** 2, heads), torch.randn(heads, num_global_tokens)]
+            settings = (height, width, window_size, num_global_tokens, mask, neighbors, 1.0)
+            out, lse = forward(q, k, v, *biases, *settings)
+            backward(out, q, k, v, out, lse, *biases, *settings)
+print(len(launches))
+"""
+
+
+@pytest.mark.slow
+def test_launches_compile():
+    """Triton makes constants of arguments that are 1, which its interpreter does not."""
+    cases = [
+        (1, 1, 1, 1, 1, 1, 1, True, 'block', 0),
+        (1, 1, 33, 1, 5, 2, 0, True, 'exact', 0),
+        (2, 2, 32, 1, 1, 7, 1, False, 'cyclic', 3),
+        (1, 3, 8, 9, 9, 16, 70, True, 'torus', -1),
+    ]
+    program = LAUNCHES.format(folder=str(FOLDER), cases=cases)
+    launches = run_tool('-c', program, env={'TRITON_INTERPRET': '0'}).stdout
+    assert int(launches) > 4 * 2 * len(cases)

@@ -51,8 +51,8 @@ def backward_queries_kernel(
     of_tokens = image_head.to(tl.int64) * sizes.queries + tokens
     log_sum = (tl.load(lse + of_tokens, mask=tokens >= 0, other=0.0) * UNIT - sizes.shift).to(tl.float32)
     k_start, v_start = first_token(k, image_head, sizes), first_token(v, image_head, sizes)
-    k_local = k_start + sizes.globals.to(tl.int64) * k.strides[2]
-    v_local = v_start + sizes.globals.to(tl.int64) * v.strides[2]
+    k_local = k_start + tl.cast(sizes.globals, tl.int64) * k.strides[2]
+    v_local = v_start + tl.cast(sizes.globals, tl.int64) * v.strides[2]
     entries = table.data + head.to(tl.int64) * table.strides[0] + tl.load(queries.terms + places)
 
     if UNIT == 1:
@@ -318,8 +318,8 @@ def backward_table_kernel(
     entries = table.data + head.to(tl.int64) * table.strides[0]
     bias = tl.load(entries + query_terms[:, None] + key_terms[None, :])
     q_start, grad_start = first_token(q, head, sizes), first_token(grad_out, head, sizes)
-    k_start = first_token(k, head, sizes) + sizes.globals.to(tl.int64) * k.strides[2]
-    v_start = first_token(v, head, sizes) + sizes.globals.to(tl.int64) * v.strides[2]
+    k_start = first_token(k, head, sizes) + tl.cast(sizes.globals, tl.int64) * k.strides[2]
+    v_start = first_token(v, head, sizes) + tl.cast(sizes.globals, tl.int64) * v.strides[2]
 
     sums = tl.zeros([ROWS, COLUMNS], tl.float32)
     begin, end = batch * visitors * part // num_parts, batch * visitors * (part + 1) // num_parts

@@ -62,8 +62,8 @@ def forward_kernel(
         value_tile = load_tile(v_start, columns, v.strides[2], HEAD_WIDTH, WIDTH)
         maximum, weight, sums = softmax_step(scores, value_tile, maximum, weight, sums, UNIT, PRECISION)
 
-    k_start += sizes.globals.to(tl.int64) * k.strides[2]
-    v_start += sizes.globals.to(tl.int64) * v.strides[2]
+    k_start += tl.cast(sizes.globals, tl.int64) * k.strides[2]
+    v_start += tl.cast(sizes.globals, tl.int64) * v.strides[2]
     entries = table.data + head.to(tl.int64) * table.strides[0] + tl.load(queries.terms + places)
     for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
         listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
