@@ -155,7 +155,7 @@ class TestCheckpoints:
         """All names that configs, pages and tools mention."""
         files = [*CONFIGS.rglob('*.py'), *CONFIGS.rglob('*.md'), ROOT / 'README.md', *(ROOT / 'tools').rglob('*.py')]
         texts = ''.join(path.read_text() for path in files)
-        return set(re.findall(r'checkpoints/[\w.-]+\.(?:pth|safetensors)', texts))
+        return set(re.findall(r'checkpoints/[a-z][\w.-]+\.(?:pth|safetensors)', texts))
 
     def test_every_name_is_explained(self):
         names = self.names() - {'checkpoints/swin-vsa-tiny_swin-in1k.pth'}  # a start that no config reads
