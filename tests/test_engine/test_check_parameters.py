@@ -1,8 +1,7 @@
 """Parameters of a tested model against those of its checkpoint."""
 
-from types import SimpleNamespace
-
 import pytest
+from mmengine.runner import Runner
 from torch import nn
 
 from tests.test_engine.test_check_classes import Loop
@@ -10,8 +9,9 @@ from vil_mm.engine import CheckParametersHook
 
 
 def load(checkpoint, testing=True):
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    runner = SimpleNamespace(_test_loop=Loop(None) if testing else {}, model=model, _load_from='a.pth')
+    runner = Runner.__new__(Runner)
+    runner.model, runner._load_from = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), 'a.pth'
+    runner._test_loop = Loop(None) if testing else {}
     CheckParametersHook().after_load_checkpoint(runner, checkpoint)
 
 
@@ -27,3 +27,10 @@ def test_missing_parameters(prefix, inner):
     with pytest.raises(ValueError, match=r'a\.pth lacks 1 parameters of the model, such as 1\.weight: test it with'):
         load(dict(state_dict=state) if inner else state)
     load(dict(state_dict=state), testing=False)
+
+
+def test_training_from_other_parameters():
+    load(dict(state_dict={'0.bias': None}), testing=False)
+    for other in ({'net.0.bias': None}, {}):
+        with pytest.raises(ValueError, match=r'a\.pth holds no parameter of the model, such as 0\.weight, but others'):
+            load(dict(state_dict=other), testing=False)

@@ -71,6 +71,7 @@ def test_words_are_read():
         ('vis_backends', [], r'visualizer\.vis_backends=\[\]'),
         # options of their own
         ('launcher', 'slurm', r'launcher has no effect: use --launcher'),
+        ('head.num_classes', 5, r'it is a setting of the model: set model\.head\.num_classes'),
         # paths that lead nowhere
         ('param_scheduler.end', 5, r"param_scheduler is a list, so 'end' must be 0 to 1"),
         ('param_scheduler.2.end', 5, r"param_scheduler is a list, so '2' must be 0 to 1"),
@@ -137,7 +138,7 @@ def test_settings_of_a_detector():
     override(cfg, {'model.test_cfg.rcnn.score_thr': 0.5, 'model.test_cfg.rcnn.min_bbox_size': 2})
     assert cfg.model.test_cfg.rcnn.score_thr == 0.5
     # the model has its own
-    with pytest.raises(ValueError, match=r"no 'data_preprocessor' in the config"):
+    with pytest.raises(ValueError, match=r'set model\.data_preprocessor\.pad_size_divisor'):
         override(cfg, {'data_preprocessor.pad_size_divisor': 1})
 
 

@@ -2,53 +2,19 @@
 
 import argparse
 import copy
-import inspect
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import HOOKS, RUNNERS
-from mmengine.runner import Runner
+from mmengine.registry import HOOKS
 from mmengine.utils import import_modules_from_strings
 
 from ..registry import find_class, nearest
+from .checks.names import INNER_KEYS, read_keys
 from .checks.schedule import find_mismatches
 
-#: Keys of a config that mmengine reads beside the arguments of the runner.
-OTHER_KEYS = {
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'sync_bn',
-}
-#: Keys of dicts in which mmengine drops others silently, or finds them only when it writes the first checkpoint.
-INNER_KEYS = {
-    'auto_scale_lr': {'base_batch_size', 'enable'},
-    'default_hooks.checkpoint': set(inspect.signature(CheckpointHook).parameters) - {'kwargs'},
-    'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
-    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
-    'optim_wrapper.paramwise_cfg': {
-        'bias_decay_mult',
-        'bias_lr_mult',
-        'bypass_duplicate',
-        'custom_keys',
-        'dcn_offset_lr_mult',
-        'dwconv_decay_mult',
-        'flat_decay_mult',
-        'layer_decay_rate',
-        'norm_decay_mult',
-        # of mmdet's and mmseg's layer decay
-        'decay_rate',
-        'decay_type',
-        'num_layers',
-    },
-}
 #: Keys on which the schedule depends.
 SCHEDULED = {'train_cfg', 'param_scheduler', 'optim_wrapper'}
 
@@ -95,8 +61,7 @@ def override(cfg: Config, options: dict) -> None:
             schedule no longer ends with the training. The message names the
             nearest known key, or the keys to set.
     """
-    runner = find_class(options.get('runner_type', cfg.get('runner_type')), RUNNERS) or Runner
-    read = {*inspect.signature(runner).parameters, *OTHER_KEYS} - {'cfg', 'launcher'}
+    read = read_keys(options.get('runner_type', cfg.get('runner_type'))) - {'launcher'}
     if 'data_preprocessor' in (cfg.get('model') or {}):
         read.remove('data_preprocessor')  # mmengine takes the model's
     for key, value in options.items():
@@ -142,6 +107,8 @@ def _words(options: dict) -> str:
 def _explain(cfg: Config, key: str, value: Any, read: set[str]) -> str:
     """Say why a top-level key that nothing reads has no effect, and what to do."""
     name, _, rest = key.partition('.')
+    if name in (cfg.get('model') or {}):
+        return f'it is a setting of the model: set model.{key}'
     if name not in cfg:
         return f'there is no {name!r} in the config.{_suggest(name, read | set(cfg.keys()))}'
     copies = list(_copies(cfg[name], name, {k: v for k, v in cfg.items() if k in read}))

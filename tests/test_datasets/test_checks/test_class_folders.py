@@ -67,7 +67,7 @@ def test_links(root, messages):
     check_fails(make_config(root), r'1 of 6 images are missing; .*train/dog/1.png', FileNotFoundError)
 
 
-@pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-base-deep_8xb128_in21k'])
+@pytest.mark.parametrize('config', ['vil-nano_1xb64_digits', 'vil-small_8xb128_in1k'])
 def test_folder_without_images(config, tmp_path):
     cfg = Config.fromfile(ROOT / f'configs/vil/{config}.py')
     cfg.model = cfg.data_preprocessor = None  # of more classes
@@ -235,6 +235,12 @@ def test_lists_of_other_labels(root, messages):
     write_list(root, 'train', train[:2])
     check_data(make_config(root, **mixed, classes=CLASSES), LOADERS)
     assert messages == [f'train_dataloader: 1 classes have no image in {root}/train.txt; such as owl']
+    messages.clear()
+    cfg = make_config(root, **mixed, classes=CLASSES)
+    other = dict(cfg.train_dataloader.dataset, ann_file=write_list(root, 'other', ['owl/0.png 2'])['ann_file'])
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset, other])
+    check_data(cfg, LOADERS)
+    assert not messages
 
 
 def test_lists_that_contradict_themselves(root, messages):
@@ -377,6 +383,7 @@ def test_labels_beyond_the_head(root):
         (['cat/0.png 0', 'cat/0.png 0', 'dog/0.png 1'], '1 images are listed in .* again, and count more than once; '),
         (['cat/0.png 0', 'dog/0.png 1', 'owl/0.png 1'], '1 images are in another class too, .*train.zip/owl/0.png is '),
         (['cat/0.png 0', 'dog/0.png 0'], '1 classes have no image in .*train_map.txt; such as b'),
+        (['cat/0.png 0', '__MACOSX/._0.png 1'], '1 names in .*_map.txt are of no images, but of files that a system'),
         (['cat/0.png 0', 'emu/0.png 1'], r'1 images in .*train\.zip are empty; such as emu/0.png: write them anew'),
     ],
 )
@@ -385,6 +392,7 @@ def test_zip_files_that_contradict_themselves(lines, message, root, messages):
         for name, source in (('cat', 'cat'), ('dog', 'dog'), ('owl', 'cat')):
             archive.write(root / 'train' / source / '0.png', f'{name}/0.png')
         archive.writestr('emu/0.png', b'')
+        archive.writestr('__MACOSX/._0.png', b'metadata')
     (root / 'train_map.txt').write_text('\n'.join(lines))
     cfg = make_config(root)
     cfg.train_dataloader.dataset = dict(

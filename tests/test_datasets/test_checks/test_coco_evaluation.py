@@ -48,6 +48,27 @@ def test_masks_that_are_evaluated(other, config):
     check_data(cfg, LOADERS)
 
 
+@pytest.mark.parametrize('change', ['box', 'category', 'number'])
+def test_objects_of_another_file(change, other, messages, config):
+    with edited(other) as content:
+        one = content['annotations'][0]
+        if change == 'box':
+            one['bbox'][0] += 1
+        elif change == 'category':
+            one['category_id'] = next(c['id'] for c in content['categories'] if c['id'] != one['category_id'])
+        else:
+            content['annotations'].remove(one)
+        name = next(image['file_name'] for image in content['images'] if image['id'] == one['image_id'])
+        content['annotations'].reverse()
+    cfg = config('retinanet')
+    cfg.val_evaluator.ann_file = str(other)
+    check_data(cfg, LOADERS)
+    assert messages == [
+        f'val_evaluator: 1 images have other objects in {other} than in val_dataloader: is it the file of another '
+        f'split?; such as {name}'
+    ]
+
+
 def test_nothing_to_evaluate(other, config):
     with edited(other) as content:
         del content['annotations']

@@ -82,3 +82,14 @@ def test_run_lengths(scenes, messages, config):
         sample = DATASETS.build(cfg.train_dataloader.dataset)[0]['data_samples']
         assert len(sample.gt_instances) == kept
     assert np.count_nonzero(sample.gt_instances.masks.masks[0]) == 99
+
+
+def test_masks_that_are_not_loaded(config):
+    cfg = config('mask-rcnn')
+    for step in cfg.train_dataloader.dataset.pipeline:
+        step.pop('with_mask', None)
+    with pytest.raises(
+        ValueError, match=r'train_dataloader: the model has a mask_head, but the pipeline loads no mask'
+    ):
+        check_data(cfg, LOADERS)
+    check_data(cfg, LOADERS[1:])

@@ -57,7 +57,7 @@ def test_what_mmdet_leaves_out_besides(scenes, messages, config):
     assert beginnings(messages) == [
         'train_dataloader: 1 annotations are of images that the file does not list: they are left out',
         'train_dataloader: 1 boxes have a category that is none of the classes: they are left out',
-        'train_dataloader: 1 boxes lie outside of their image or are smaller than a pixel: they are left out',
+        'train_dataloader: 1 objects have no area: they are left out',
         'train_dataloader: 1 images are listed more than once, each time with a part of the objects',
         'train_dataloader: 1 images are smaller than 32 pixels: training leaves them out',
         'train_dataloader: 1 images have only crowds and objects that are left out: training learns no object '

@@ -19,6 +19,14 @@ def plain(**others):
         (dict(log_level='info'), r"log_level='info' must be"),
         (dict(randomness=dict(seed='abc')), r"randomness\.seed='abc' must be a number"),
         (dict(default_hooks=dict(logger=dict(type='LoggerHook', interval='one'))), r"logger\.interval='one' must be a"),
+        (
+            dict(
+                model=dict(
+                    type='BaseDataPreprocessor', test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(32, 33))
+                )
+            ),
+            r'stride=\(32, 33\) must be',
+        ),
         (dict(default_scope='mmdett'), r"default_scope='mmdett' is not installed: did you mean 'mmdet'\?"),
     ],
 )

@@ -39,6 +39,8 @@ class Contents(NamedTuple):
             folder of its own.
         by_folder (bool): Whether the folders make the labels, not a list.
         read (list[Image]): The images that were read, with their labels.
+        empty (list[str]): Classes of which there is no image.
+        source (str): The folder or the list that tells.
     """
 
     where: str
@@ -47,6 +49,8 @@ class Contents(NamedTuple):
     labels: dict[str, int]
     by_folder: bool
     read: list[Image]
+    empty: list[str]
+    source: str
 
 
 def holds_class_folders(dataset: Configured) -> bool:
@@ -72,6 +76,7 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
     first: Contents | None = None
     loaders: dict[str, str] = {}  # of the images
     known: dict[int, Image] = {}
+    empty: defaultdict[str, list[Contents]] = defaultdict(list)
     for dataset in datasets:
         listing, own = build_listing(dataset)
         if own and names and own != names:
@@ -82,12 +87,17 @@ def check_class_folders(datasets: Sequence[Configured], cfg: Config) -> None:
         if own and not names:
             names, loader = own, dataset.where
         contents = read_contents(dataset, listing, own, cfg)
+        empty[dataset.where].append(contents)
         if contents.labels:
             first = first or contents
             compare(contents, first)
         if 'indices' not in dataset.config and 'KFoldDataset' not in str(cfg[dataset.where]):
             warn_of_shared(dataset.where, contents.images, loaders)
             warn_of_copies(dataset.where, [image[:2] for image in contents.read], known)
+    for where, parts in empty.items():
+        lacking = [name for name in parts[0].empty if all(name in part.empty for part in parts)]
+        if where.startswith('train'):
+            warn(where, lacking, f'classes have no image in {" or ".join(part.source for part in parts)}')
 
 
 def class_names(dataset: Configured) -> list[str] | None:
@@ -166,15 +176,15 @@ def read_contents(dataset: Configured, listing: BaseDataset, names: Sequence[str
     if not samples:
         held = ', which must hold <class>/<image>' if by_folder else ''
         raise FileNotFoundError(f'{where}: there are no images in {root}{held}')
-    if with_label and where.startswith('train'):
-        used = {label for _, label in samples}
-        classes = folders if by_folder else names or list(map(str, range(number or 0)))
-        empty = [name for label, name in enumerate(classes) if label not in used]
-        warn(where, empty, f'classes have no image in {root if by_folder else listing.ann_file}')
+    used = {label for _, label in samples}
+    classes = folders if by_folder else names or list(map(str, range(number or 0)))
+    empty = [name for label, name in enumerate(classes) if with_label and label not in used]
+    source = root if by_folder else listing.ann_file
     images = check_images(dataset, listing, samples, cfg)
     copies = find_copies(images, {})
     warn(where, copies, 'images are in another class too, with the same content')
-    return Contents(where, root, [os.path.join(root, name) for name, _ in samples], labels, by_folder, images)
+    paths = [os.path.join(root, name) for name, _ in samples]
+    return Contents(where, root, paths, labels, by_folder, images, empty, source)
 
 
 def check_images(
@@ -197,6 +207,9 @@ def check_images(
     where = dataset.where
     if is_zip(dataset):
         stats = [listing.stat(name) for name, _ in samples]
+        odd = [name for name, _ in samples if FOREIGN & set(name.split('/')) or '/._' in f'/{name}']
+        what = f'names in {listing.ann_file} are of no images, but of files that a system or archive has added'
+        stop(where, odd, what, 'remove their lines')
         empty = [name for (name, _), (size, _) in zip(samples, stats) if size == 0]
         stop(where, empty, f'images in {listing.archive} are empty', 'write them anew')
         return [Image(f'{listing.archive}/{name}', hash(stat), label) for (name, label), stat in zip(samples, stats)]

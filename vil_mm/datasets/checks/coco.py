@@ -15,6 +15,7 @@ from .class_lists import difference
 from .coco_classes import check_classes
 from .coco_evaluation import check_evaluated_images, check_evaluated_objects, check_makes_masks
 from .coco_file import Annotations, read_annotations
+from .coco_masks import check_loads_masks
 from .coco_objects import check_objects
 from .configured import Configured, as_list, find_metrics, is_remote
 from .declared_classes import class_names
@@ -86,6 +87,8 @@ def check_loader(
         if metrics:  # the objects of a large training set take gigabytes
             read[path.resolve()] = annotations
     where, names = datasets[0].where, classes or list(counts)
+    if where.startswith('train') and all(map(reads_coco, datasets)):
+        check_loads_masks(datasets, cfg.get('model') or {})
     if where.startswith('train') and all(map(reads_coco, datasets)) and counts.total() >= ENOUGH * len(names):
         warn(where, [name for name in names if not counts[name]], 'classes have no object to learn from')
     for metric in metrics:

@@ -9,7 +9,7 @@ from ...registry import nested_dicts
 from .coco_file import Annotations
 from .coco_masks import find_states
 from .configured import Configured, repeats
-from .messages import some, stop
+from .messages import some, stop, warn
 
 
 def check_evaluated_objects(
@@ -105,9 +105,29 @@ def check_evaluated_images(
                 f'{where}: {len(numbers)} of the images of {path} and {loader} differ; image_id {example!r}, '
                 f'{own.get(example, evaluated.get(example))}, {what}: let the ann_file of both be the same file'
             )
+    differing = find_other_objects(annotations, loaded)
+    warn(where, differing, f'images have other objects in {path} than in {loader}: is it the file of another split?')
     for dataset in datasets:
         if dataset.config.get('indices') is not None:
             raise ValueError(
                 f'{where}: indices={dataset.config["indices"]} leaves out images of {loader}, which {path} counts as '
                 'missed: write a file of the chosen images, and set it as the ann_file of both'
             )
+
+
+def find_other_objects(annotations: Annotations, loaded: Sequence[Annotations]) -> list[str]:
+    """Name the images that have other objects, or objects elsewhere, in one file than in all others."""
+    if any(part is annotations for part in loaded):
+        return []
+
+    def objects(parts: Sequence[Annotations]) -> dict:
+        listed: dict[object, list] = {number: [] for part in parts for number in part.images}
+        for part in parts:
+            numbers = list(part.images)
+            for image, category, box in zip(part.image.tolist(), part.category.tolist(), part.box.tolist()):
+                if image >= 0:
+                    listed[numbers[image]].append((part.categories[category], box))
+        return {number: sorted(found) for number, found in listed.items()}
+
+    ours, theirs = objects([annotations]), objects(loaded)
+    return [annotations.names[place] for number, place in annotations.images.items() if ours[number] != theirs[number]]

@@ -1,11 +1,14 @@
 """Masks of objects in COCO's format: polygons, or run lengths."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...registry import nested_dicts
 from .coco_file import Annotations
 from .coco_polygons import Polygons
+from .configured import Configured
 from .messages import stop, warn
 
 ADVICE = {
@@ -84,3 +87,24 @@ def check_masks(
     runs = (states == 'runs') & ~annotations.crowd & (not poly2mask)
     warn(where, annotations.describe(runs), 'objects have run lengths for a mask: poly2mask=False leaves them out')
     return ~degenerate & ~runs
+
+
+def check_loads_masks(datasets: Sequence[Configured], model: dict) -> None:
+    """Check that masks are loaded if a mask head is trained.
+
+    Args:
+        datasets (Sequence[Configured]): The datasets of the training.
+        model (dict): Config of the model.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if not any(part.get('mask_head') for part in nested_dicts(model)):
+        return
+    for dataset in datasets:
+        loading = [step for step in nested_dicts(dataset.config.get('pipeline')) if 'with_bbox' in step]
+        if loading and not any(step.get('with_mask') for step in loading):
+            raise ValueError(
+                f'{dataset.where}: the model has a mask_head, but the pipeline loads no masks: '
+                'set with_mask=True in LoadAnnotations'
+            )

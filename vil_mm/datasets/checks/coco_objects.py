@@ -53,7 +53,11 @@ def check_objects(annotations: Annotations, classes: Sequence[str], dataset: Con
     for chosen, what in (
         (image < 0, 'annotations are of images that the file does not list: they are left out'),
         (foreign, 'boxes have a category that is none of the classes: they are left out'),
-        (considered & ~kept, 'boxes lie outside of their image or are smaller than a pixel: they are left out'),
+        (considered & ~(annotations.area > 0), 'objects have no area: they are left out'),
+        (
+            considered & (annotations.area > 0) & ~kept,
+            'boxes lie outside of their image or are smaller than a pixel: they are left out',
+        ),
         (beyond, 'boxes reach beyond their image: resizing clips them, the evaluation does not'),
     ):
         warn(where, annotations.describe(chosen), what)

@@ -9,7 +9,9 @@ from mmengine.registry import HOOKS, MODELS
 
 from ..._extras import EXTRAS
 from ...registry import find_class, nearest
+from .names import check_names
 from .optimizer import check_optimizer
+from .pixels import check_pixels
 from .types import check_types
 
 
@@ -30,8 +32,18 @@ def check_config(cfg: Config, training: bool) -> None:
             raise ValueError(f'default_scope={scope!r} is not installed: did you mean {near!r}?')
     if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
         raise ValueError(f'log_level={level!r} must be DEBUG, INFO, WARNING, ERROR or CRITICAL')
+    check_names(cfg)
     check_types(cfg, training)
+    check_pixels(cfg, training)
     _check_numbers(cfg, training)
+    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
+    if isinstance(test_cfg, dict) and test_cfg.get('mode') == 'slide':
+        for stride, crop in zip(test_cfg.get('stride') or (), test_cfg.get('crop_size') or ()):
+            if stride > crop:
+                raise ValueError(
+                    f'model.test_cfg: stride={test_cfg["stride"]} must be at most crop_size={test_cfg["crop_size"]}: '
+                    'there would be gaps between the crops'
+                )
     if not training:
         return
     check_optimizer(cfg)
