@@ -50,6 +50,7 @@ def backward_queries_kernel(
     grad_rows = load_tile(first_token(grad_out, image_head, sizes), tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH)
     of_tokens = image_head.to(tl.int64) * sizes.queries + tokens
     log_sum = (tl.load(lse + of_tokens, mask=tokens >= 0, other=0.0) * UNIT - sizes.shift).to(tl.float32)
+    tl.store(log_sums + of_tokens, log_sum, mask=tokens >= 0)
     k_start, v_start = first_token(k, image_head, sizes), first_token(v, image_head, sizes)
     k_local = k_start + tl.cast(sizes.globals, tl.int64) * k.strides[2]
     v_local = v_start + tl.cast(sizes.globals, tl.int64) * v.strides[2]
@@ -61,6 +62,7 @@ def backward_queries_kernel(
     else:
         out_rows = load_tile(first_token(out, image_head, sizes), tokens, out.strides[2], HEAD_WIDTH, WIDTH)
         mean = tl.sum(grad_rows.to(tl.float32) * out_rows.to(tl.float32), 1)
+        tl.store(means + of_tokens, mean, mask=tokens >= 0)
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
     total, weighted = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
     for sweep in tl.static_range(0 if UNIT == 1 else 1, 2):
@@ -96,8 +98,7 @@ def backward_queries_kernel(
                 sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         if sweep == 0:
             mean = weighted / total
-    tl.store(log_sums + of_tokens, log_sum, mask=tokens >= 0)
-    tl.store(means + of_tokens, mean, mask=tokens >= 0)
+            tl.store(means + of_tokens, mean, mask=tokens >= 0)
     grad_start = first_token(grad_q, image_head, sizes)
     store_tile(grad_start, tokens, grad_q.strides[2], sums * (sizes.scale * sizes.unshift), HEAD_WIDTH, WIDTH)
 
