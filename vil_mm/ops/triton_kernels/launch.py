@@ -69,11 +69,10 @@ class _Call:
         keys = num_global_tokens + len(chunk_offsets(self.neighbors)) * window_size**2
         shift = round(8 * math.log(keys)) / 8 if unit == 1 else 0.0
         self.sizes = Sizes(self.heads, self.chunks, num_queries, num_global_tokens, scale, shift, math.exp(-shift))
-        self.inputs = Inputs(
-            *(Tokens.of(_unit_stride(x)) for x in (q, k, v)),
-            Tokens.of(prepare_table(bias_table, self.places.shown, self.heads, unit)),
-            None if global_bias is None else Tokens.of(_unit_stride(global_bias)),
-        )
+        table = prepare_table(bias_table, self.places.shown, self.heads, unit)
+        bias = None if global_bias is None else Tokens.of(_unit_stride(global_bias))
+        q_tokens, k_tokens, v_tokens = (Tokens.of(_unit_stride(x)) for x in (q, k, v))
+        self.inputs = Inputs(q_tokens, k_tokens, v_tokens, Tokens.of(table), bias)
         self.queries, self.keys = Places.of(self.places.queries), Places.of(self.places.keys)
         self.chunk_tiles = self.batch * self.heads * self.chunks * (self.queries.length // TILE)
 
