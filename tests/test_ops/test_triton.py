@@ -99,49 +99,6 @@ def test_interpreter_multiplies_bfloat16_wrongly():
         sliding_window_attention(q, q, q, (3, 4), 2, backend='triton')
 
 
-COMPILE = """
-import sys
-import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from vil_mm.ops.triton_kernels import settings
-from vil_mm.ops.triton_kernels import backward, forward
-
-TARGETS = {
-    'sm_80': GPUTarget('cuda', 80, 32),
-    'sm_90': GPUTarget('cuda', 90, 32),
-    'gfx942': GPUTarget('hip', 'gfx942', 64),
-}
-BINARIES = dict(cuda='cubin', hip='hsaco')
-KERNELS = [forward.forward_kernel, *(x for name, x in vars(backward).items() if name.startswith('backward_'))]
-assert len(KERNELS) == 5
-dtype, widths, targets = getattr(torch, sys.argv[1]), map(int, sys.argv[2].split(',')), sys.argv[3].split(',')
-for width in widths:
-    for kernel in KERNELS:
-        signature, constants, attributes, options = settings.instance(kernel, dtype, width)
-        for name in targets:
-            source = triton.compiler.ASTSource(kernel, signature, constants, attributes)
-            compiled = triton.compile(source, target=TARGETS[name], options=options)
-            assert len(compiled.asm[BINARIES[TARGETS[name].backend]]) > 1000
-            print(kernel.__name__, name)
-"""
-
-
-@pytest.mark.parametrize(
-    'dtype, widths, targets',
-    [
-        ('bfloat16', '32', 'sm_90'),
-        pytest.param('bfloat16', '8,32,33,128', 'sm_80,sm_90,gfx942', marks=pytest.mark.slow),
-        pytest.param('float16', '8,32,33,128', 'sm_80,sm_90,gfx942', marks=pytest.mark.slow),
-        pytest.param('float32', '8,32,33,128', 'sm_80,sm_90,gfx942', marks=pytest.mark.slow),
-    ],
-)
-def test_kernels_compile(dtype, widths, targets):
-    """Without a GPU, for some: as ``tl.dot`` in bfloat16 is not tested above."""
-    output = run_tool('-c', COMPILE, dtype, widths, targets, env=dict(TRITON_INTERPRET='0')).stdout
-    assert len(output.splitlines()) == 5 * len(widths.split(',')) * len(targets.split(','))
-
-
 def test_torus():
     """Also where something is padded, against plain PyTorch in float64."""
     for neighbors in ('all', 'self', 6):
@@ -276,6 +233,14 @@ def test_direct_calls_are_checked():
     ]:
         with pytest.raises(ValueError, match=message):
             forward(*arguments)
+    out, lse = forward(q, k, v, None, None, 5, 6, 3, 0, 'block', 0, 1.0)
+    backward = torch.ops.vil_mm.sliding_window_attention_triton_backward
+    for grad_out, saved, message in [
+        (out[:1], (out, lse), 'grad_out has shape'),
+        (out, (out, lse[:1]), 'lse has shape'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            backward(grad_out, q, k, v, *saved, None, None, 5, 6, 3, 0, 'block', 0, 1.0)
 
 
 def test_refusals():

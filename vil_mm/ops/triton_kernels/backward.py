@@ -11,16 +11,10 @@ from .tiles import HIDDEN, TILE, exponential, first_token, load_global_bias, loa
 
 @triton.jit(do_not_specialize=['sizes'])
 def backward_queries_kernel(
-    q,
-    k,
-    v,
-    table,
-    global_bias,
+    inputs,
+    saved,
     out,
-    grad_out,
     lse,
-    log_sums,
-    means,
     grad_q,
     queries,
     keys,
@@ -46,14 +40,17 @@ def backward_queries_kernel(
     head = image_head % sizes.heads
     places = chunk * queries.length + tile * ROWS + tl.arange(0, ROWS)
     tokens = tl.load(queries.tokens + places)
-    rows = load_tile(first_token(q, image_head, sizes), tokens, q.strides[2], HEAD_WIDTH, WIDTH)
-    grad_rows = load_tile(first_token(grad_out, image_head, sizes), tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH)
+    rows = load_tile(first_token(inputs.q, image_head, sizes), tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
+    grad_rows = load_tile(
+        first_token(saved.grad_out, image_head, sizes), tokens, saved.grad_out.strides[2], HEAD_WIDTH, WIDTH
+    )
     of_tokens = image_head.to(tl.int64) * sizes.queries + tokens
     log_sum = (tl.load(lse + of_tokens, mask=tokens >= 0, other=0.0) * UNIT - sizes.shift).to(tl.float32)
-    k_start, v_start = first_token(k, image_head, sizes), first_token(v, image_head, sizes)
-    k_local = k_start + tl.cast(sizes.globals, tl.int64) * k.strides[2]
-    v_local = v_start + tl.cast(sizes.globals, tl.int64) * v.strides[2]
-    entries = table.data + head.to(tl.int64) * table.strides[0] + tl.load(queries.terms + places)
+    tl.store(saved.log_sums + of_tokens, log_sum, mask=tokens >= 0)
+    k_start, v_start = first_token(inputs.k, image_head, sizes), first_token(inputs.v, image_head, sizes)
+    k_local = k_start + tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
+    v_local = v_start + tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
+    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(queries.terms + places)
 
     if UNIT == 1:
         # computed from the output, the mean would not cancel the errors of what it is the mean of
@@ -61,15 +58,16 @@ def backward_queries_kernel(
     else:
         out_rows = load_tile(first_token(out, image_head, sizes), tokens, out.strides[2], HEAD_WIDTH, WIDTH)
         mean = tl.sum(grad_rows.to(tl.float32) * out_rows.to(tl.float32), 1)
+        tl.store(saved.means + of_tokens, mean, mask=tokens >= 0)
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
     total, weighted = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
     for sweep in tl.static_range(0 if UNIT == 1 else 1, 2):
         for start in range(0, sizes.globals, GLOBALS):
             columns = start + tl.arange(0, GLOBALS)
-            bias = load_global_bias(global_bias, head, columns, sizes, UNIT)
+            bias = load_global_bias(inputs.global_bias, head, columns, sizes, UNIT)
             columns = tl.where(columns < sizes.globals, columns, -1)
-            key_tile = load_tile(k_start, columns, k.strides[2], HEAD_WIDTH, WIDTH)
-            value_tile = load_tile(v_start, columns, v.strides[2], HEAD_WIDTH, WIDTH)
+            key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+            value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
             scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias[None, :]
             weights = exponential(scores - log_sum[:, None], UNIT)
             value_grads = product(grad_rows, value_tile, PRECISION)
@@ -83,8 +81,8 @@ def backward_queries_kernel(
             listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
             columns = tl.load(keys.tokens + listed)
             bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
-            key_tile = load_tile(k_local, columns, k.strides[2], HEAD_WIDTH, WIDTH)
-            value_tile = load_tile(v_local, columns, v.strides[2], HEAD_WIDTH, WIDTH)
+            key_tile = load_tile(k_local, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+            value_tile = load_tile(v_local, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
             scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias
             weights = exponential(scores - log_sum[:, None], UNIT)
             value_grads = product(grad_rows, value_tile, PRECISION)
@@ -96,25 +94,21 @@ def backward_queries_kernel(
                 sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         if sweep == 0:
             mean = weighted / total
-    tl.store(log_sums + of_tokens, log_sum, mask=tokens >= 0)
-    tl.store(means + of_tokens, mean, mask=tokens >= 0)
+            tl.store(saved.means + of_tokens, mean, mask=tokens >= 0)
     grad_start = first_token(grad_q, image_head, sizes)
     store_tile(grad_start, tokens, grad_q.strides[2], sums * (sizes.scale * sizes.unshift), HEAD_WIDTH, WIDTH)
 
 
 @triton.jit
 def key_gradients_step(
+    inputs,
+    saved,
+    sizes,
+    image_head,
     key_tile,
     value_tile,
     bias,
     tokens,
-    q,
-    grad_out,
-    q_start,
-    grad_start,
-    log_sums,
-    means,
-    sizes,
     key_sums,
     value_sums,
     HEAD_WIDTH: tl.constexpr,
@@ -123,10 +117,12 @@ def key_gradients_step(
     PRECISION: tl.constexpr,
 ):
     """Add what comes from some queries. Rows are keys and columns queries, so that no product needs a transpose."""
-    query_tile = load_tile(q_start, tokens, q.strides[2], HEAD_WIDTH, WIDTH)
-    grad_tile = load_tile(grad_start, tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH)
-    log_sum = tl.load(log_sums + tokens, mask=tokens >= 0, other=float('inf'))
-    mean = tl.load(means + tokens, mask=tokens >= 0, other=0.0)
+    query_tile = load_tile(first_token(inputs.q, image_head, sizes), tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
+    grad_start = first_token(saved.grad_out, image_head, sizes)
+    grad_tile = load_tile(grad_start, tokens, saved.grad_out.strides[2], HEAD_WIDTH, WIDTH)
+    of_tokens = image_head.to(tl.int64) * sizes.queries + tokens
+    log_sum = tl.load(saved.log_sums + of_tokens, mask=tokens >= 0, other=float('inf'))
+    mean = tl.load(saved.means + of_tokens, mask=tokens >= 0, other=0.0)
     scores = product(key_tile, query_tile, PRECISION) * (sizes.scale * UNIT) + bias
     weights = exponential(scores - log_sum[None, :], UNIT)
     value_sums = tl.dot(weights.to(grad_tile.dtype), grad_tile, value_sums, input_precision=PRECISION)
@@ -137,13 +133,8 @@ def key_gradients_step(
 
 @triton.jit(do_not_specialize=['sizes'])
 def backward_keys_kernel(
-    q,
-    k,
-    v,
-    table,
-    grad_out,
-    log_sums,
-    means,
+    inputs,
+    saved,
     grad_k,
     grad_v,
     queries,
@@ -166,11 +157,9 @@ def backward_keys_kernel(
     places = chunk * keys.length + tile * ROWS + tl.arange(0, ROWS)
     rows = tl.load(keys.tokens + places)
     rows = tl.where(rows >= 0, rows + sizes.globals, rows)
-    key_tile = load_tile(first_token(k, image_head, sizes), rows, k.strides[2], HEAD_WIDTH, WIDTH)
-    value_tile = load_tile(first_token(v, image_head, sizes), rows, v.strides[2], HEAD_WIDTH, WIDTH)
-    entries = table.data + head.to(tl.int64) * table.strides[0] + tl.load(keys.terms + places)
-    q_start, grad_start = first_token(q, image_head, sizes), first_token(grad_out, image_head, sizes)
-    of_head = image_head.to(tl.int64) * sizes.queries
+    key_tile = load_tile(first_token(inputs.k, image_head, sizes), rows, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+    value_tile = load_tile(first_token(inputs.v, image_head, sizes), rows, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
+    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(keys.terms + places)
 
     key_sums = tl.zeros([ROWS, WIDTH], tl.float32)
     value_sums = tl.zeros([ROWS, WIDTH], tl.float32)
@@ -179,17 +168,14 @@ def backward_keys_kernel(
         tokens = tl.load(queries.tokens + listed)
         bias = tl.load(entries[:, None] + tl.load(queries.terms + listed)[None, :])
         key_sums, value_sums, _ = key_gradients_step(
+            inputs,
+            saved,
+            sizes,
+            image_head,
             key_tile,
             value_tile,
             bias,
             tokens,
-            q,
-            grad_out,
-            q_start,
-            grad_start,
-            log_sums + of_head,
-            means + of_head,
-            sizes,
             key_sums,
             value_sums,
             HEAD_WIDTH,
@@ -205,13 +191,8 @@ def backward_keys_kernel(
 
 @triton.jit(do_not_specialize=['sizes', 'per_part'])
 def backward_globals_kernel(
-    q,
-    k,
-    v,
-    global_bias,
-    grad_out,
-    log_sums,
-    means,
+    inputs,
+    saved,
     k_parts,
     v_parts,
     bias_parts,
@@ -233,12 +214,10 @@ def backward_globals_kernel(
     part, image_head = program % parts, program // parts
     head = image_head % sizes.heads
     rows = tile * ROWS + tl.arange(0, ROWS)
-    bias = load_global_bias(global_bias, head, rows, sizes, UNIT)
+    bias = load_global_bias(inputs.global_bias, head, rows, sizes, UNIT)
     rows = tl.where(rows < sizes.globals, rows, -1)
-    key_tile = load_tile(first_token(k, image_head, sizes), rows, k.strides[2], HEAD_WIDTH, WIDTH)
-    value_tile = load_tile(first_token(v, image_head, sizes), rows, v.strides[2], HEAD_WIDTH, WIDTH)
-    q_start, grad_start = first_token(q, image_head, sizes), first_token(grad_out, image_head, sizes)
-    of_head = image_head.to(tl.int64) * sizes.queries
+    key_tile = load_tile(first_token(inputs.k, image_head, sizes), rows, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+    value_tile = load_tile(first_token(inputs.v, image_head, sizes), rows, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
 
     key_sums = tl.zeros([ROWS, WIDTH], tl.float32)
     value_sums = tl.zeros([ROWS, WIDTH], tl.float32)
@@ -248,17 +227,14 @@ def backward_globals_kernel(
         tokens = start + tl.arange(0, COLUMNS)
         tokens = tl.where(tokens < end, tokens, -1)
         key_sums, value_sums, grads = key_gradients_step(
+            inputs,
+            saved,
+            sizes,
+            image_head,
             key_tile,
             value_tile,
             bias[:, None],
             tokens,
-            q,
-            grad_out,
-            q_start,
-            grad_start,
-            log_sums + of_head,
-            means + of_head,
-            sizes,
             key_sums,
             value_sums,
             HEAD_WIDTH,
@@ -277,13 +253,8 @@ def backward_globals_kernel(
 
 @triton.jit(do_not_specialize=['sizes', 'batch', 'first_head', 'num_parts'])
 def backward_table_kernel(
-    q,
-    k,
-    v,
-    table,
-    grad_out,
-    log_sums,
-    means,
+    inputs,
+    saved,
     parts,
     square,
     neighborhood,
@@ -315,11 +286,11 @@ def backward_table_kernel(
     visits_start = visits.tokens + visited * visits.length
     # the same in all chunks
     query_terms, key_terms = tl.load(square.terms + row_places), tl.load(neighborhood.terms + column_places)
-    entries = table.data + head.to(tl.int64) * table.strides[0]
+    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0]
     bias = tl.load(entries + query_terms[:, None] + key_terms[None, :])
-    q_start, grad_start = first_token(q, head, sizes), first_token(grad_out, head, sizes)
-    k_start = first_token(k, head, sizes) + tl.cast(sizes.globals, tl.int64) * k.strides[2]
-    v_start = first_token(v, head, sizes) + tl.cast(sizes.globals, tl.int64) * v.strides[2]
+    q_start, grad_start = first_token(inputs.q, head, sizes), first_token(saved.grad_out, head, sizes)
+    k_start = first_token(inputs.k, head, sizes) + tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
+    v_start = first_token(inputs.v, head, sizes) + tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
 
     sums = tl.zeros([ROWS, COLUMNS], tl.float32)
     begin, end = batch * visitors * part // num_parts, batch * visitors * (part + 1) // num_parts
@@ -332,15 +303,15 @@ def backward_table_kernel(
         tokens = tl.load(square.tokens + chunk * square.length + row_places)
         keys = tl.load(neighborhood.tokens + chunk * neighborhood.length + column_places)
         shown = tl.where(keys == HIDDEN, float('-inf'), 0.0)
-        query_tile = load_tile(q_start + of_image * q.strides[0], tokens, q.strides[2], HEAD_WIDTH, WIDTH)
+        query_tile = load_tile(q_start + of_image * inputs.q.strides[0], tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
         grad_tile = load_tile(
-            grad_start + of_image * grad_out.strides[0], tokens, grad_out.strides[2], HEAD_WIDTH, WIDTH
+            grad_start + of_image * saved.grad_out.strides[0], tokens, saved.grad_out.strides[2], HEAD_WIDTH, WIDTH
         )
-        key_tile = load_tile(k_start + of_image * k.strides[0], keys, k.strides[2], HEAD_WIDTH, WIDTH)
-        value_tile = load_tile(v_start + of_image * v.strides[0], keys, v.strides[2], HEAD_WIDTH, WIDTH)
+        key_tile = load_tile(k_start + of_image * inputs.k.strides[0], keys, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+        value_tile = load_tile(v_start + of_image * inputs.v.strides[0], keys, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
         of_tokens = (of_image * sizes.heads + head) * sizes.queries + tokens
-        log_sum = tl.load(log_sums + of_tokens, mask=tokens >= 0, other=float('inf'))
-        mean = tl.load(means + of_tokens, mask=tokens >= 0, other=0.0)
+        log_sum = tl.load(saved.log_sums + of_tokens, mask=tokens >= 0, other=float('inf'))
+        mean = tl.load(saved.means + of_tokens, mask=tokens >= 0, other=0.0)
         scores = product(query_tile, key_tile, PRECISION) * (sizes.scale * UNIT) + bias + shown[None, :]
         weights = exponential(scores - log_sum[:, None], UNIT)
         sums += weights * (product(grad_tile, value_tile, PRECISION) - mean[:, None])

@@ -19,11 +19,7 @@ def softmax_step(scores, values, maximum, weight, sums, UNIT: tl.constexpr, PREC
 
 @triton.jit(do_not_specialize=['sizes'])
 def forward_kernel(
-    q,
-    k,
-    v,
-    table,
-    global_bias,
+    inputs,
     out,
     lse,
     queries,
@@ -46,8 +42,8 @@ def forward_kernel(
     head = image_head % sizes.heads
     places = chunk * queries.length + tile * ROWS + tl.arange(0, ROWS)
     tokens = tl.load(queries.tokens + places)
-    rows = load_tile(first_token(q, image_head, sizes), tokens, q.strides[2], HEAD_WIDTH, WIDTH)
-    k_start, v_start = first_token(k, image_head, sizes), first_token(v, image_head, sizes)
+    rows = load_tile(first_token(inputs.q, image_head, sizes), tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
+    k_start, v_start = first_token(inputs.k, image_head, sizes), first_token(inputs.v, image_head, sizes)
     scale = sizes.scale * UNIT
 
     maximum = tl.full([ROWS], -3e38, tl.float32)  # finite, since a tile's scores can all be minus infinity
@@ -55,23 +51,23 @@ def forward_kernel(
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
     for start in range(0, sizes.globals, GLOBALS):
         columns = start + tl.arange(0, GLOBALS)
-        bias = load_global_bias(global_bias, head, columns, sizes, UNIT)
+        bias = load_global_bias(inputs.global_bias, head, columns, sizes, UNIT)
         columns = tl.where(columns < sizes.globals, columns, -1)
-        key_tile = load_tile(k_start, columns, k.strides[2], HEAD_WIDTH, WIDTH)
+        key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
         scores = product(rows, key_tile, PRECISION) * scale + bias[None, :]
-        value_tile = load_tile(v_start, columns, v.strides[2], HEAD_WIDTH, WIDTH)
+        value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
         maximum, weight, sums = softmax_step(scores, value_tile, maximum, weight, sums, UNIT, PRECISION)
 
-    k_start += tl.cast(sizes.globals, tl.int64) * k.strides[2]
-    v_start += tl.cast(sizes.globals, tl.int64) * v.strides[2]
-    entries = table.data + head.to(tl.int64) * table.strides[0] + tl.load(queries.terms + places)
+    k_start += tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
+    v_start += tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
+    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(queries.terms + places)
     for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
         listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
         columns = tl.load(keys.tokens + listed)
         bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
-        key_tile = load_tile(k_start, columns, k.strides[2], HEAD_WIDTH, WIDTH)
+        key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
         scores = product(rows, key_tile, PRECISION) * scale + bias
-        value_tile = load_tile(v_start, columns, v.strides[2], HEAD_WIDTH, WIDTH)
+        value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
         maximum, weight, sums = softmax_step(scores, value_tile, maximum, weight, sums, UNIT, PRECISION)
 
     sums = sums / weight[:, None]

@@ -15,7 +15,7 @@ from .backward import backward_globals_kernel, backward_keys_kernel, backward_qu
 from .bias_table import prepare_table, reduce_table
 from .forward import forward_kernel
 from .settings import GLOBALS, options
-from .tiles import Places, Sizes, Tokens
+from .tiles import Inputs, Places, Saved, Sizes, Tokens
 
 #: Queries that one program takes into the gradients of global tokens.
 QUERIES_OF_PART = 256
@@ -43,8 +43,11 @@ class _Call:
 
     def __init__(
         self,
-        tensors: list[Tensor],
-        biases: list[Tensor | None],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bias_table: Tensor | None,
+        global_bias: Tensor | None,
         height: int,
         width: int,
         window_size: int,
@@ -53,11 +56,10 @@ class _Call:
         neighbors: int,
         scale: float,
     ) -> None:
-        q, k, v = tensors[:3]
         self.window_size, self.neighbors = window_size, decode_neighbors(neighbors)
         # so that no kernel reads out of bounds, whoever calls it
         check_mask_and_neighbors(mask, self.neighbors)
-        check_tensors(q, k, v, (height, width), window_size, num_global_tokens, *biases)
+        check_tensors(q, k, v, (height, width), window_size, num_global_tokens, bias_table, global_bias)
         self.device, self.dtype = q.device, q.dtype
         self.batch, self.heads, num_queries, self.head_width = q.shape
         self.precision = 'tf32' if allows_tf32(q) else 'ieee'
@@ -67,19 +69,21 @@ class _Call:
         keys = num_global_tokens + len(chunk_offsets(self.neighbors)) * window_size**2
         shift = round(8 * math.log(keys)) / 8 if unit == 1 else 0.0
         self.sizes = Sizes(self.heads, self.chunks, num_queries, num_global_tokens, scale, shift, math.exp(-shift))
-        table, global_bias = biases
-        self.table = Tokens.of(prepare_table(table, self.places.shown, self.heads, unit))
-        self.global_bias = None if global_bias is None else Tokens.of(_unit_stride(global_bias))
-        self.tokens = [Tokens.of(_unit_stride(x)) for x in tensors]
+        table = prepare_table(bias_table, self.places.shown, self.heads, unit)
+        bias = None if global_bias is None else Tokens.of(_unit_stride(global_bias))
+        q_tokens, k_tokens, v_tokens = (Tokens.of(_unit_stride(x)) for x in (q, k, v))
+        self.inputs = Inputs(q_tokens, k_tokens, v_tokens, Tokens.of(table), bias)
         self.queries, self.keys = Places.of(self.places.queries), Places.of(self.places.keys)
-        self.chunk_tiles = self.chunks * (self.queries.length // TILE)
+        self.chunk_tiles = self.batch * self.heads * self.chunks * (self.queries.length // TILE)
 
     def options(self, kernel) -> dict[str, Any]:
         """List the constants and compiler options of a kernel."""
         return options(kernel, self.dtype, self.head_width, self.precision)
 
     def launch(self, kernel, programs: int, *args) -> None:
-        """Launch this many programs."""
+        """Launch this many programs, if any."""
+        if not programs:
+            return
         on_gpu = self.device.type != 'cpu'
         with torch.get_device_module(self.device).device(self.device) if on_gpu else contextlib.nullcontext():
             kernel[(programs,)](*args, **self.options(kernel))
@@ -91,93 +95,50 @@ class _Call:
 
 def forward(q, k, v, bias_table, global_bias, *settings) -> tuple[Tensor, Tensor]:
     """Compute the output and the log-sum-exp of each query."""
+    call = _Call(q, k, v, bias_table, global_bias, *settings)
     out, lse = empty_tokens(q), q.new_empty(q.shape[:3], dtype=triton_lse_dtype(q))
-    call = _Call([q, k, v], [bias_table, global_bias], *settings)
-    programs = call.batch * call.heads * call.chunk_tiles
-    if programs:
-        call.launch(
-            forward_kernel,
-            programs,
-            *call.tokens,
-            call.table,
-            call.global_bias,
-            Tokens.of(out),
-            lse,
-            call.queries,
-            call.keys,
-            call.sizes,
-        )
+    call.launch(forward_kernel, call.chunk_tiles, call.inputs, Tokens.of(out), lse, call.queries, call.keys, call.sizes)
     return out, lse
 
 
 def backward(grad_out, q, k, v, out, lse, bias_table, global_bias, *settings) -> tuple[Tensor, ...]:
     """Compute the gradients of the tensors and the biases; those of absent biases are empty."""
+    call = _Call(q, k, v, bias_table, global_bias, *settings)
+    for name, x, shape in (('grad_out', grad_out, q.shape), ('out', out, q.shape), ('lse', lse, q.shape[:3])):
+        if x.shape != shape:
+            raise ValueError(f'{name} has shape {tuple(x.shape)}, must be {tuple(shape)}')
     grads = [empty_tokens(x) for x in (q, k, v)]
-    biases = [bias_table, global_bias]
-    grad_biases = [q.new_zeros(0) if bias is None else torch.zeros_like(bias) for bias in biases]
-    call = _Call([q, k, v, out, grad_out], biases, *settings)
-    programs = call.batch * call.heads * call.chunk_tiles
-    if not programs:
+    grad_biases = [q.new_empty(0) if bias is None else torch.zeros_like(bias) for bias in (bias_table, global_bias)]
+    if not call.chunk_tiles:
         return *grads, *grad_biases
-    *inputs, out_tokens, grad_tokens = call.tokens
     grad_q, grad_k, grad_v = map(Tokens.of, grads)
-    saved = (grad_tokens, call.parts(*lse.shape), call.parts(*lse.shape))
-    call.launch(
-        backward_queries_kernel,
-        programs,
-        *inputs,
-        call.table,
-        call.global_bias,
-        out_tokens,
-        grad_tokens,
-        lse,
-        *saved[1:],
-        grad_q,
-        call.queries,
-        call.keys,
-        call.sizes,
-    )
-    seers, own_keys = Places.of(call.places.seers), Places.of(call.places.own_keys)
-    call.launch(
-        backward_keys_kernel, programs, *inputs, call.table, *saved, grad_k, grad_v, seers, own_keys, call.sizes
-    )
+    saved = Saved(Tokens.of(_unit_stride(grad_out)), call.parts(*lse.shape), call.parts(*lse.shape))
+    of_queries = (Tokens.of(_unit_stride(out)), lse.contiguous(), grad_q, call.queries, call.keys, call.sizes)
+    call.launch(backward_queries_kernel, call.chunk_tiles, call.inputs, saved, *of_queries)
+    of_keys = (grad_k, grad_v, Places.of(call.places.seers), Places.of(call.places.own_keys), call.sizes)
+    call.launch(backward_keys_kernel, call.chunk_tiles, call.inputs, saved, *of_keys)
     if call.sizes.globals:
-        k_sums, v_sums, bias_sums = _sum_globals(call, inputs, saved)
+        k_sums, v_sums, bias_sums = _sum_globals(call, saved)
         grads[1][:, :, : call.sizes.globals] = k_sums
         grads[2][:, :, : call.sizes.globals] = v_sums
         if global_bias is not None:
             grad_biases[1].copy_(bias_sums)
     if bias_table is not None:
-        grad_biases[0].copy_(_sum_table(call, inputs, saved))
+        grad_biases[0].copy_(_sum_table(call, saved))
     return *grads, *grad_biases
 
 
-def _sum_globals(call: _Call, inputs: list[Tokens], saved: tuple) -> tuple[Tensor, Tensor, Tensor]:
+def _sum_globals(call: _Call, saved: Saved) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the gradients of the global tokens' keys, values and biases."""
-    num_parts = -(-call.sizes.queries // QUERIES_OF_PART)
-    shape = (call.batch, call.heads, num_parts, call.sizes.globals)
-    k_parts, v_parts, bias_parts = (
-        call.parts(*shape, call.head_width),
-        call.parts(*shape, call.head_width),
-        call.parts(*shape),
-    )
-    programs = call.batch * call.heads * num_parts * -(-call.sizes.globals // GLOBALS)
-    call.launch(
-        backward_globals_kernel,
-        programs,
-        *inputs,
-        call.global_bias,
-        *saved,
-        k_parts,
-        v_parts,
-        bias_parts,
-        call.sizes,
-        QUERIES_OF_PART,
-    )
-    return k_parts.sum(2), v_parts.sum(2), bias_parts.sum((0, 2))
+    num_parts, num_global = -(-call.sizes.queries // QUERIES_OF_PART), call.sizes.globals
+    shape = (call.batch, call.heads, num_parts, num_global)
+    parts = call.parts(*shape, call.head_width), call.parts(*shape, call.head_width), call.parts(*shape)
+    programs = call.batch * call.heads * num_parts * -(-num_global // GLOBALS)
+    call.launch(backward_globals_kernel, programs, call.inputs, saved, *parts, call.sizes, QUERIES_OF_PART)
+    return parts[0].sum(2), parts[1].sum(2), parts[2].sum((0, 2))
 
 
-def _sum_table(call: _Call, inputs: list[Tokens], saved: tuple) -> Tensor:
+def _sum_table(call: _Call, saved: Saved) -> Tensor:
     """Compute the gradient of the bias table."""
     square, neighborhood, visits = map(Places.of, (call.places.square, call.places.neighborhood, call.places.visits))
     tiles = square.length // TILE * (neighborhood.length // call.options(backward_table_kernel)['COLUMNS'])
@@ -187,20 +148,8 @@ def _sum_table(call: _Call, inputs: list[Tokens], saved: tuple) -> Tensor:
     for first in range(0, call.heads, group):
         heads = min(group, call.heads - first)
         parts = call.parts(heads, num_parts, square.length, neighborhood.length)
-        call.launch(
-            backward_table_kernel,
-            heads * num_parts * tiles,
-            *inputs,
-            call.table,
-            *saved,
-            parts,
-            square,
-            neighborhood,
-            visits,
-            call.sizes,
-            call.batch,
-            first,
-            num_parts,
-        )
+        lists = (square, neighborhood, visits, call.sizes)
+        programs = heads * num_parts * tiles
+        call.launch(backward_table_kernel, programs, call.inputs, saved, parts, *lists, call.batch, first, num_parts)
         grads.append(reduce_table(parts, call.window_size, call.neighbors))
     return torch.cat(grads, dim=1)

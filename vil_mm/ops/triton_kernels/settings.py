@@ -1,12 +1,10 @@
 """Fixed settings of the kernels. Nothing is tuned at run time, so that results are the same in every run."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from ..places import TILE
-from .tiles import Places, Sizes, Tokens
 
 #: Global tokens of a tile.
 GLOBALS = 16
@@ -43,41 +41,3 @@ def options(kernel, dtype: torch.dtype, head_width: int, precision: str) -> dict
         constants['ROWS'] = GLOBALS
     constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     return constants | dict(num_warps=warps, num_stages=stages)
-
-
-def instance(kernel, dtype: torch.dtype, head_width: int, precision: str = 'ieee') -> tuple[dict, dict, dict, dict]:
-    """Describe the kernel that the backend launches, to compile it without a GPU.
-
-    Returns:
-        tuple[dict, dict, dict, dict]: What ``triton.compiler.ASTSource`` takes,
-            ``signature``, ``constexprs`` and ``attrs``, for aligned tensors;
-            and the ``options`` of ``triton.compile``.
-    """
-    name = {torch.float32: 'fp32', torch.float16: 'fp16', torch.bfloat16: 'bf16'}[dtype]
-    tokens = Tokens(f'*{name}', ('i32', 'i32', 'i32'))
-    bias = Tokens('*fp32', ('i32',))
-    places = Places('*i32', '*i32', '*i32', 'i32')
-    types: dict[str, Any] = dict.fromkeys(['q', 'k', 'v', 'out', 'grad_out', 'grad_q', 'grad_k', 'grad_v'], tokens)
-    types |= dict(table=bias, global_bias=bias, sizes=Sizes(*['i32'] * 4, *['fp32'] * 3))
-    types |= dict.fromkeys(['queries', 'keys', 'square', 'neighborhood', 'visits'], places)
-    types |= dict.fromkeys(['log_sums', 'means', 'parts', 'k_parts', 'v_parts', 'bias_parts'], '*fp32')
-    types |= dict(lse='*fp64' if dtype == torch.float32 else '*fp32')
-    given = options(kernel, dtype, head_width, precision)
-    constants = {name: value for name, value in given.items() if name.isupper()}
-    signature = {name: types.get(name, 'constexpr' if name.isupper() else 'i32') for name in kernel.arg_names}
-
-    def aligned(path: tuple[int, ...], of) -> Iterator[tuple[int, ...]]:
-        if isinstance(of, tuple):
-            for i, part in enumerate(of):
-                yield from aligned((*path, i), part)
-        elif of.startswith('*') or len(path) > 1:
-            yield path
-
-    paths = [
-        path
-        for i, (name, of) in enumerate(signature.items())
-        if name not in ('sizes', 'table', 'global_bias')
-        for path in aligned((i,), of)
-    ]
-    compiler_options = {name: value for name, value in given.items() if not name.isupper()}
-    return signature, constants, {path: [['tt.divisibility', 16]] for path in paths}, compiler_options

@@ -1,6 +1,6 @@
 """What the kernels share: their arguments, tiles of tokens, and scores."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
@@ -12,14 +12,11 @@ from ..places import PlaceList
 HIDDEN, TILE = tl.constexpr(place_lists.HIDDEN), tl.constexpr(place_lists.TILE)
 
 
-# To compile a kernel without a GPU, these hold types in place of values.
-
-
 class Tokens(NamedTuple):
     """A tensor ``(N, heads, tokens, d)``, or a bias ``(heads, rows)``, whose last stride is 1."""
 
-    data: Any
-    strides: tuple
+    data: Tensor
+    strides: tuple[int, ...]
 
     @classmethod
     def of(cls, tensor: Tensor) -> 'Tokens':
@@ -27,13 +24,35 @@ class Tokens(NamedTuple):
         return cls(tensor, tensor.stride()[:-1])
 
 
+class Inputs(NamedTuple):
+    """What attends to what, with the bias table as the kernels read it."""
+
+    q: Tokens
+    k: Tokens
+    v: Tokens
+    table: Tokens
+    global_bias: Tokens | None
+
+
+class Saved(NamedTuple):
+    """What the backward knows of each query.
+
+    That is its output's gradient, the logarithm by which its scores become
+    weights, and the mean of its value gradients.
+    """
+
+    grad_out: Tokens
+    log_sums: Tensor
+    means: Tensor
+
+
 class Places(NamedTuple):
     """A place list."""
 
-    tokens: Any
-    terms: Any
-    counts: Any
-    length: Any
+    tokens: Tensor
+    terms: Tensor
+    counts: Tensor
+    length: int
 
     @classmethod
     def of(cls, places: PlaceList) -> 'Places':
@@ -44,13 +63,13 @@ class Places(NamedTuple):
 class Sizes(NamedTuple):
     """What else the kernels need to know of a problem."""
 
-    heads: Any
-    chunks: Any
-    queries: Any
-    globals: Any
-    scale: Any
-    shift: Any  # moves exponents of weights in float32 to about 0, where they are rounded least ...
-    unshift: Any  # ... which is undone when they have been summed
+    heads: int
+    chunks: int
+    queries: int
+    globals: int
+    scale: float
+    shift: float  # moves exponents of weights in float32 to about 0, where they are rounded least ...
+    unshift: float  # ... which is undone when they have been summed
 
 
 @triton.jit
