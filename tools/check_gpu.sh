@@ -37,7 +37,7 @@ test() {
 
 sanitize() {
     local check failed=0 built
-    built=$("$PYTHON" -c "from vil_mm.ops import BACKENDS; print([name for name in BACKENDS if BACKENDS[name].unavailable is None])")
+    built=$("$PYTHON" -c "from vil_mm.ops import BACKENDS; print([name for name in BACKENDS if BACKENDS[name].unavailable is None])") || return
     # Triton sees to the order of accesses itself
     for check in memcheck:triton memcheck:cuda racecheck:cuda initcheck:cuda; do
         [[ $built == *"'${check#*:}'"* ]] || continue
