@@ -14,7 +14,6 @@ from tests.conftest import ROOT, run_tool
 from tests.scenes import on_scenes, write
 from tests.test_conversion.published import tensors
 from tools import test, train
-from tools.analysis_tools.model_commands import commands_table
 from vil_mm.engine import launch
 
 FAMILIES = sorted(path.parent for path in ROOT.glob('configs/*/commands.yml'))
@@ -54,11 +53,6 @@ def test_every_published_command_is_there():
         'vil': 24,
         'vitae_v2': 7,
     }
-
-
-@pytest.mark.parametrize('folder', FAMILIES, ids=lambda folder: folder.name)
-def test_tables_are_up_to_date(folder):
-    assert commands_table(folder) in (folder / 'README.md').read_text()
 
 
 @pytest.mark.parametrize('lines', COMMANDS)

@@ -101,7 +101,8 @@ def test_views_of_scenes(demo, scenes, tmp_path, run):
 def test_training_without_validation_and_with_tensorboard(few_digits, tmp_path, run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    settings = options(few_digits, 8, train_cfg__max_epochs=1, default_hooks__logger__interval=1)
+    one = dict.fromkeys(('train_cfg__max_epochs', 'param_scheduler__1__end', 'param_scheduler__1__T_max'), 1)
+    settings = options(few_digits, 8, default_hooks__logger__interval=1, **one)
     log = run(train, NANO, '--no-validate', '--tensorboard', *settings)
     assert 'Epoch(train) [1][4/4]' in log and 'Epoch(val)' not in log and 'accuracy' not in log.split('Epoch(train)')[1]
     (folder,) = (tmp_path / 'run').glob('*/vis_data')

@@ -1,10 +1,12 @@
 """Write the metafile of a model family, and the tables in its README.
 
 Parameters and multiply-adds are counted on the built models. Published figures come from ``published.yml`` beside the
-configs, published recipes from ``recipes.yml``; both are compared with the configs.
+configs, published recipes from ``recipes.yml``; both are compared with the configs. Published commands come from
+``commands.yml``.
 """
 
 import argparse
+import re
 from functools import cache
 from pathlib import Path
 
@@ -161,6 +163,16 @@ def recipes_table(folder: Path) -> str:
     return format_table(table, left=5)
 
 
+def commands_table(folder: Path) -> str:
+    """List the commands that the publications state, with shortened arch strings, and ours."""
+    table = [['to', 'published', 'here']]
+    for command in yaml.safe_load((folder / 'commands.yml').read_text()):
+        published = re.sub(r'(l1,h\d+),\S+', r'\1,...', command['published'])
+        here = [*(f'`{line}`' for line in command['here']), *filter(None, [command.get('note')])]
+        table.append([command['what'], f'`{published}`', '<br>'.join(here)])
+    return format_table(table, left=3)
+
+
 def update(folder: Path) -> dict[Path, str]:
     """Make the new contents of a family's metafile and README.
 
@@ -197,6 +209,8 @@ def update(folder: Path) -> dict[Path, str]:
         blocks['files'] = files_table(all_rows)
     if (folder / 'recipes.yml').is_file():
         blocks['recipes'] = recipes_table(folder)
+    if (folder / 'commands.yml').is_file():
+        blocks['commands'] = commands_table(folder)
     metafile, readme = folder / 'metafile.yml', folder / 'README.md'
     collections = yaml.safe_load(metafile.read_text())['Collections']
     (collection,) = (entry['Name'] for entry in collections)
