@@ -77,6 +77,6 @@ def check_names(cfg: Config) -> None:
     where = 'optim_wrapper.paramwise_cfg'
     known = INNER_KEYS[where]
     for name in (wrapper.get('paramwise_cfg') or {}).keys() - known:
-        near = nearest(name, known)
-        advice = f'did you mean {near[0]!r}?' if near else f'it has {", ".join(sorted(known))}'
+        meant = nearest(name, known)
+        advice = f'did you mean {meant[0]!r}?' if meant else f'it has {", ".join(sorted(known))}'
         raise ValueError(f'{where}.{name} has no effect: {advice}')
