@@ -96,6 +96,7 @@ def test_everything_registered_is_in_the_reference(pages):
     names = {anchor.rpartition('.')[2] for anchor in anchors if anchor.startswith('vil_mm.')}
     for registry in REGISTRIES:
         registry.import_from_location()
-        assert set(registry.module_dict) <= names
+        ours = {name for name, kind in registry.module_dict.items() if kind.__module__.startswith('vil_mm.')}
+        assert ours <= names
     functions = {name for name, value in vars(sys.modules['vil_mm.ops']).items() if inspect.isfunction(value)}
     assert functions and functions <= names

@@ -72,9 +72,11 @@ def check_repr(cls):
         assert f'{name}={getattr(attention, name)!r}' in repr(attention), name
     own = inspect.signature(cls).parameters.values()
     for name in (p.name for p in own if p.kind is not p.VAR_KEYWORD and p.kind is not p.VAR_POSITIONAL):
-        assert f'{name}=' in repr(attention) or f'({name}):' in repr(attention) or name in ('qkv_bias', 'init_cfg'), (
-            name
-        )
+        assert (
+            f'{name}=' in repr(attention)
+            or f'({name}):' in repr(attention)
+            or name in ('qkv_bias', 'init_cfg', 'backend')
+        ), name
 
 
 CLASSES = pytest.mark.parametrize('cls', [pytest.param(cls, id=name) for name, cls in attention_classes().items()])

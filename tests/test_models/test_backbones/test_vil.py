@@ -11,6 +11,7 @@ from vil_mm.models import SlidingWindowAttention, ViL
 
 # Small, yet with all mechanisms: two windows, full attention, global tokens in all stages but the last.
 ARCH = 'l1,h1,d8,n1,s1,g1,p4,f3,a0_l2,h2,d16,n2,s1,g2,p2,f2,a0_l3,h2,d16,n2,s0,g1,p2,f7,a0_l4,h4,d32,n1,s0,g0,p2,f7,a0'
+SPARSE = ARCH.replace('s0', 's1')
 SLIDING = dict(type='vil_mm.SlidingWindowAttention', window_size=3)
 
 
@@ -23,12 +24,12 @@ def build(**kwargs):
 @pytest.mark.parametrize(
     'variant',
     [
-        dict(attn_cfg=SLIDING),
+        dict(arch=SPARSE, attn_cfg=SLIDING),
         dict(absolute_position=True),
-        dict(absolute_position=True, relative_position_bias=True, attn_cfg=SLIDING),
+        dict(arch=SPARSE, absolute_position=True, relative_position_bias=True, attn_cfg=SLIDING),
         dict(attn_cfg=[None, None, dict(resize_bias=True), dict(resize_bias=True)]),
-        dict(attn_cfg=dict(SLIDING, share_global_proj=False, mask='exact')),
-        dict(attn_cfg=dict(SLIDING, mask='cyclic')),
+        dict(arch=SPARSE, attn_cfg=dict(SLIDING, share_global_proj=False, mask='exact')),
+        dict(arch=SPARSE, attn_cfg=dict(SLIDING, mask='cyclic')),
     ],
     ids=str,
 )
@@ -243,7 +244,7 @@ def test_pretrained_backbone_of_a_classifier(tmp_path):
         (dict(attn_cfg=dict(neighbors='some')), r"neighbors='some' is not one of"),
         (dict(attn_cfg=dict(window_size=0)), r'window_size=0 must be at least 1'),
         (dict(attn_cfg=dict(SLIDING, attn_drop=0.1)), r'attn_drop=0.1 must be 0'),
-        (dict(attn_cfg=dict(SLIDING, only_global=True)), r'only_global=True needs global tokens'),
+        (dict(arch=SPARSE, attn_cfg=dict(SLIDING, only_global=True)), r'only_global=True needs global tokens'),
         (dict(attn_cfg=dict(type='vil_mm.NoAttention')), r"type='vil_mm.NoAttention', which is not registered"),
         (dict(attn_cfg=[None]), r'attn_cfg=\[None\] must be a dict, or have one entry per stage, 4'),
         (dict(attn_cfg='vil_mm.FullAttention'), r"attn_cfg='vil_mm.FullAttention' must be a dict"),
@@ -310,11 +311,11 @@ def test_cropped_positions():
 def test_partial_patches():
     """A map is padded to whole patches at every stage, so that all outputs show the same part of the image."""
     image = torch.randn(2, 3, 55, 61)
-    padded = build(attn_cfg=SLIDING).eval()
+    padded = build(arch=SPARSE, attn_cfg=SLIDING).eval()
     assert [tuple(x.shape[2:]) for x in padded(image)] == [(14, 16), (7, 8), (4, 4), (2, 2)]
     whole = F.pad(image, (0, 3, 0, 1))
     torch.testing.assert_close(padded(image)[:2], padded(whole)[:2])
-    dropping = build(attn_cfg=SLIDING, partial_patches='drop').eval()
+    dropping = build(arch=SPARSE, attn_cfg=SLIDING, partial_patches='drop').eval()
     dropping.load_state_dict(padded.state_dict())
     assert [tuple(x.shape[2:]) for x in dropping(image)] == [(13, 15), (6, 7), (3, 3), (1, 1)]
     torch.testing.assert_close(dropping(image)[0], dropping(image[..., :52, :60])[0])

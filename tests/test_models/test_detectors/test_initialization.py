@@ -13,7 +13,7 @@ def detection_backbone(build, checkpoint, **kwargs):
     """The backbone of our detection configs, initialized from a converted file."""
     cfg = dict(
         type='vil_mm.ViL',
-        arch=build['arch'],
+        arch=build['arch'].replace('s0', 's1'),
         img_size=1344,
         attn_cfg=dict(type='vil_mm.SlidingWindowAttention'),
         position_fit='crop',

@@ -64,7 +64,7 @@ class FullAttention(BaseAttention):
             raise ValueError(
                 f'hw_shape={tuple(hw_shape)}, but the relative position bias of this full attention is built for '
                 f'a grid of {self.grid_size}. To run on other sizes, use the sliding window in this stage '
-                "(attn_cfg=dict(type='vil_mm.SlidingWindowAttention')), an absolute position "
+                "(attn_cfg=dict(type='vil_mm.SlidingWindowAttention'), and s1 in an arch string), an absolute position "
                 '(absolute_position=True), or a resampled bias (resize_bias=True in the attn_cfg of this stage); '
                 'to run on one other size, set img_size.'
             )

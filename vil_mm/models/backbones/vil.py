@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, drop_path_rates, grid_sizes
 from ..layers import AbsolutePositionEmbedding, BaseEmbedding, PatchEmbedding
-from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, is_arch_string, join_arch, resolve_arch, string_attn_cfg
+from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, is_arch_string, join_arch, parse_stages, resolve_arch
 
 
 class ViLEmbedding(BaseEmbedding):
@@ -190,3 +190,40 @@ class ViL(BaseBackbone):
             stages.append(Stage(embed, blocks))
             in_channels = embed_dims
         super().__init__(stages, norm_cfg=norm_cfg, **kwargs)
+
+
+def string_attn_cfg(arch: str, attn_cfg: dict | Sequence[dict | None] | None) -> dict | Sequence[dict | None] | None:
+    """Give ``attn_cfg`` what a published arch string says of the attentions.
+
+    As published, ``f`` is a setting of whatever attention a stage has, which
+    the class names in ``arch_feature``, and a stage with ``s0`` has full
+    attention, whatever the others have.
+
+    Args:
+        arch (str): The arch string.
+        attn_cfg (dict | Sequence[dict | None], optional): The argument of
+            :class:`ViL`. What it sets itself takes precedence.
+
+    Returns:
+        dict | Sequence[dict | None] | None: The same, completed.
+
+    Raises:
+        ValueError: If the arch string is malformed, or if ``attn_cfg`` is one
+            dict with ``type`` and no stage has ``s1``.
+    """
+    stages = parse_stages(arch)
+    if isinstance(attn_cfg, dict) and 'type' in attn_cfg:
+        if not any(fields['s'] for fields in stages):
+            raise ValueError(f'attn_cfg={attn_cfg} has no effect: all stages of arch={arch!r} have s0, full attention')
+        attn_cfg = [attn_cfg if fields['s'] else None for fields in stages]
+    if not isinstance(attn_cfg, (list, tuple)):
+        return attn_cfg
+    completed: list[dict | None] = list(attn_cfg)
+    for i, (change, fields) in enumerate(zip(attn_cfg, stages)):
+        attention = (change or {}).get('type')
+        if isinstance(attention, str):
+            attention = MODELS.get(attention)
+        feature = getattr(attention, 'arch_feature', None)
+        if feature:
+            completed[i] = {feature: fields['f'], **change}
+    return completed

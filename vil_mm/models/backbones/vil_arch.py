@@ -1,9 +1,7 @@
 """Architectures of Vision Longformer: the named ones, and the published arch strings."""
 
-from collections.abc import Sequence
 from typing import Any, TypeGuard
 
-from ...registry import MODELS
 from ..base.arch import arch_settings
 
 ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
@@ -71,7 +69,7 @@ def parse_arch_string(arch: str) -> dict[str, list]:
         ValueError: If it is malformed; the message names stage and field.
     """
     settings: dict[str, list[Any]] = {key: [] for key in ARCH_KEYS}
-    for fields in _parse_stages(arch):
+    for fields in parse_stages(arch):
         for letter in 'hdngp':
             settings[_FIELDS[letter][0]].append(fields[letter])
         settings['absolute_position'].append(bool(fields['a']))
@@ -79,44 +77,7 @@ def parse_arch_string(arch: str) -> dict[str, list]:
     return settings
 
 
-def string_attn_cfg(arch: str, attn_cfg: dict | Sequence[dict | None] | None) -> dict | Sequence[dict | None] | None:
-    """Give ``attn_cfg`` what a published arch string says of the attentions.
-
-    As published, ``f`` is a setting of whatever attention a stage has, which
-    the class names in ``arch_feature``, and a stage with ``s0`` has full
-    attention, whatever the others have.
-
-    Args:
-        arch (str): The arch string.
-        attn_cfg (dict | Sequence[dict | None], optional): The argument of
-            :class:`ViL`. What it sets itself takes precedence.
-
-    Returns:
-        dict | Sequence[dict | None] | None: The same, completed.
-
-    Raises:
-        ValueError: If the arch string is malformed, or if ``attn_cfg`` is one
-            dict with ``type`` and no stage has ``s1``.
-    """
-    stages = _parse_stages(arch)
-    if isinstance(attn_cfg, dict) and 'type' in attn_cfg:
-        if not any(fields['s'] for fields in stages):
-            raise ValueError(f'attn_cfg={attn_cfg} has no effect: all stages of arch={arch!r} have s0, full attention')
-        attn_cfg = [attn_cfg if fields['s'] else None for fields in stages]
-    if not isinstance(attn_cfg, (list, tuple)):
-        return attn_cfg
-    completed: list[dict | None] = list(attn_cfg)
-    for i, (change, fields) in enumerate(zip(attn_cfg, stages)):
-        attention = (change or {}).get('type')
-        if isinstance(attention, str):
-            attention = MODELS.get(attention)
-        feature = getattr(attention, 'arch_feature', None)
-        if feature:
-            completed[i] = {feature: fields['f'], **change}
-    return completed
-
-
-def _parse_stages(arch: str) -> list[dict[str, int]]:
+def parse_stages(arch: str) -> list[dict[str, int]]:
     """Read the fields of all stages; from the first ``s0`` on, all say so."""
     stages = [_parse_stage(stage, number) for number, stage in enumerate(arch.split('_'), start=1)]
     if len(stages) not in (3, 4):
