@@ -101,6 +101,10 @@ class ZipDataset(BaseDataset):
             raise ValueError(f'{map_file} names no images')
         return data_list
 
+    def read(self, name: str) -> bytes:
+        """Read an image in the archive."""
+        return open_archive(str(self.archive)).read(name)
+
     def stat(self, name: str) -> tuple[int, int]:
         """Return the size in bytes and the checksum of an image in the archive."""
         return open_archive(str(self.archive)).stat(name)

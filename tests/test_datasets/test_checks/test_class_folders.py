@@ -384,6 +384,10 @@ def test_labels_beyond_the_head(root):
         (['cat/0.png 0', 'dog/0.png 1', 'owl/0.png 1'], '1 images are in another class too, .*train.zip/owl/0.png is '),
         (['cat/0.png 0', 'dog/0.png 0'], '1 classes have no image in .*train_map.txt; such as b'),
         (['cat/0.png 0', '__MACOSX/._0.png 1'], '1 names in .*_map.txt are of no images, but of files that a system'),
+        (
+            ['cat/0.png 0', 'fox/0.png 1'],
+            r'1 files in .*train\.zip are damaged or no images; such as fox/0\.png: write',
+        ),
         (['cat/0.png 0', 'emu/0.png 1'], r'1 images in .*train\.zip are empty; such as emu/0.png: write them anew'),
     ],
 )
@@ -392,6 +396,7 @@ def test_zip_files_that_contradict_themselves(lines, message, root, messages):
         for name, source in (('cat', 'cat'), ('dog', 'dog'), ('owl', 'cat')):
             archive.write(root / 'train' / source / '0.png', f'{name}/0.png')
         archive.writestr('emu/0.png', b'')
+        archive.writestr('fox/0.png', b'<html>404 not found</html>')
         archive.writestr('__MACOSX/._0.png', b'metadata')
     (root / 'train_map.txt').write_text('\n'.join(lines))
     cfg = make_config(root)

@@ -181,6 +181,17 @@ def test_images_of_both_loaders(scenes, messages, config):
     assert 'val_dataloader: 5 images are those of another data loader too' in messages[0]
 
 
+def test_label_maps_of_another_split(scenes, messages, config):
+    cfg = config('upernet')
+    cfg.val_dataloader.dataset.data_prefix.seg_map_path = 'label_maps/train'
+    check_data(cfg, LOADERS)
+    (message,) = [message for message in messages if 'belong to other images' in message]
+    assert message.startswith('val_dataloader: 2 label maps belong to other images of another data loader: is it the')
+    assert (
+        f'{scenes}/label_maps/train/0000.png, of {scenes}/val/0000.png here and of {scenes}/train/0000.png' in message
+    )
+
+
 def test_images_without_label_maps(scenes, config):
     cfg = config('upernet')
     cfg.val_dataloader.dataset.data_prefix = dict(img_path='val')

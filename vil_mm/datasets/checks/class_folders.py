@@ -1,5 +1,6 @@
 """Images of classes, in one folder per class, in lists, or in zip files."""
 
+import io
 import os
 import re
 from collections import defaultdict
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import PIL.Image
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
@@ -22,6 +24,8 @@ from .messages import note, some, stop, warn
 
 #: How many of a dataset's images are read: all of ImageNet's for validation.
 SAMPLE = 50_000
+#: How many images in a zip file are read.
+ZIP_SAMPLE = 1000
 #: Folders that file systems and archives add, besides hidden ones.
 FOREIGN = {'__MACOSX', '__pycache__', '@eaDir', 'lost+found', '$RECYCLE.BIN'}
 #: Parts of the data, which are no classes.
@@ -212,6 +216,8 @@ def check_images(
         stop(where, odd, what, 'remove their lines')
         empty = [name for (name, _), (size, _) in zip(samples, stats) if size == 0]
         stop(where, empty, f'images in {listing.archive} are empty', 'write them anew')
+        unknown = [name for name, _ in spread(samples, ZIP_SAMPLE) if not is_image(listing.read(name))]
+        stop(where, unknown, f'files in {listing.archive} are damaged or no images', 'write them anew')
         return [Image(f'{listing.archive}/{name}', hash(stat), label) for (name, label), stat in zip(samples, stats)]
     chosen = spread(samples, SAMPLE)
     kind = 'images'
@@ -223,6 +229,15 @@ def check_images(
     headers = check_image_files(files, where, kind, listed)
     check_equal_sizes(files, headers, dataset, cfg)
     return [Image(str(file), header.fingerprint, label) for file, header, (_, label) in zip(files, headers, chosen)]
+
+
+def is_image(content: bytes) -> bool:
+    """Tell whether a file's content begins as that of an image."""
+    try:
+        PIL.Image.open(io.BytesIO(content)).close()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def list_folders(listing: BaseDataset, where: str) -> list[str]:

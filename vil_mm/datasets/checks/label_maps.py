@@ -43,13 +43,36 @@ def check_label_maps(datasets: Sequence[Configured], cfg: Config) -> None:
     loaders: dict[str, str] = {}  # of the images
     known: dict[int, Image] = {}
     colored: list[Colored] = []
+    owners: dict[str, tuple[str, str]] = {}  # the first data loader and image of each label map
     for dataset, listing in zip(datasets, listings):
-        images, maps = check_files(dataset, listing, listing.load_data_list(), cfg)
+        infos = listing.load_data_list()
+        images, maps = check_files(dataset, listing, infos, cfg)
+        warn_of_other_images(dataset.where, infos, owners)
         colored += maps
         if 'indices' not in dataset.config:
             warn_of_shared(dataset.where, images, loaders)
             warn_of_copies(dataset.where, list(images.items()), known)
     check_palettes(colored)
+
+
+def warn_of_other_images(where: str, infos: list[dict], owners: dict[str, tuple[str, str]]) -> None:
+    """Warn of label maps that another data loader has for other images.
+
+    Args:
+        where (str): Name of the data loader.
+        infos (list[dict]): What its dataset lists.
+        owners (dict[str, tuple[str, str]]): The data loader and the image of
+            each label map so far, to which those of the dataset are added.
+    """
+    found = []
+    for info in infos:
+        image, label_map = info['img_path'], info.get('seg_map_path')
+        if label_map is None:
+            continue
+        loader, other = owners.setdefault(os.path.abspath(label_map), (where, image))
+        if loader != where and os.path.abspath(other) != os.path.abspath(image):
+            found.append(f'{label_map}, of {image} here and of {other} in {loader}')
+    warn(where, found, 'label maps belong to other images of another data loader: is it the folder of another split?')
 
 
 def build_listing(dataset: Configured) -> BaseDataset:

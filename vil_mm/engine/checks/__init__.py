@@ -13,6 +13,7 @@ from .names import check_names
 from .optimizer import check_optimizer
 from .pixels import check_pixels
 from .types import check_types
+from .weights import check_prefixes
 
 
 def check_config(cfg: Config, training: bool) -> None:
@@ -47,6 +48,7 @@ def check_config(cfg: Config, training: bool) -> None:
     if not training:
         return
     check_optimizer(cfg)
+    check_prefixes(cfg)
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if find_class(hook.get('type'), HOOKS, scope) is CheckpointHook:
         try:
