@@ -63,7 +63,12 @@ def test_configs_of_the_reader(name, tmp_path):
     for block in blocks(ROOT / name, 'python', 'file'):
         path = tmp_path / block.what
         path.write_text(block.code)
-        assert len(build(Config.fromfile(path)))
+        config = Config.fromfile(path)
+        # what mmengine's runner asks for
+        for split in ('train', 'val', 'test'):
+            last = 'optim_wrapper' if split == 'train' else f'{split}_evaluator'
+            assert all(config.get(name) is not None for name in (f'{split}_dataloader', f'{split}_cfg', last)), split
+        assert len(build(config))
 
 
 def commands(code):
