@@ -37,14 +37,7 @@ def check_config(cfg: Config, training: bool) -> None:
     check_types(cfg, training)
     check_pixels(cfg, training)
     _check_numbers(cfg, training)
-    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
-    if isinstance(test_cfg, dict) and test_cfg.get('mode') == 'slide':
-        for stride, crop in zip(test_cfg.get('stride') or (), test_cfg.get('crop_size') or ()):
-            if stride > crop:
-                raise ValueError(
-                    f'model.test_cfg: stride={test_cfg["stride"]} must be at most crop_size={test_cfg["crop_size"]}: '
-                    'there would be gaps between the crops'
-                )
+    _check_crops((cfg.get('model') or {}).get('test_cfg'))
     if not training:
         return
     check_optimizer(cfg)
@@ -68,3 +61,15 @@ def _check_numbers(cfg: Config, training: bool) -> None:
     for key, value in numbers.items():
         if isinstance(value, str):
             raise ValueError(f'{key}={value!r} must be a number')
+
+
+def _check_crops(test_cfg: object) -> None:
+    """Check that a segmenter's sliding crops leave no gaps, which mmsegmentation asserts without a message."""
+    if not isinstance(test_cfg, dict) or test_cfg.get('mode') != 'slide':
+        return
+    for stride, crop in zip(test_cfg.get('stride') or (), test_cfg.get('crop_size') or ()):
+        if stride > crop:
+            raise ValueError(
+                f'model.test_cfg: stride={test_cfg["stride"]} must be at most crop_size={test_cfg["crop_size"]}: '
+                'there would be gaps between the crops'
+            )
