@@ -1,5 +1,6 @@
 """Place lists against the definition, written as a loop over pairs of tokens; and their cache."""
 
+import itertools
 import random
 from collections import Counter
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.test_ops.test_sliding_window_attention import pairs
 from vil_mm.ops import places as module
 from vil_mm.ops.checks import NEIGHBORS
-from vil_mm.ops.places import HIDDEN, TILE, ZERO, PlaceList, get_places, make_places
+from vil_mm.ops.places import HIDDEN, TILE, ZERO, PlaceList, get_places, make_places, query_terms
 
 CPU = torch.device('cpu')
 
@@ -33,21 +34,34 @@ def draw_problems(count, seed):
     for _ in range(count):
         mask = draw.choice(['block', 'exact', 'cyclic', 'torus'])
         hw_shape = draw.randint(1, 9), draw.randint(1, 9)
-        yield hw_shape, draw.randint(1, 5), mask, 'all' if mask == 'exact' else draw.choice(NEIGHBORS)
+        neighbors = 'all' if mask == 'exact' else draw.choice(NEIGHBORS)
+        yield hw_shape, draw.randint(1, 5), mask, neighbors, draw.randint(0, 3)
+
+
+def pairs_with_globals(hw_shape, window_size, num_global_tokens):
+    """Pairs of a query and a global token; the tokens' biases follow the table and what is hidden."""
+    side, terms = 4 * window_size - 1, query_terms(window_size)
+    for row, column, token in itertools.product(*map(range, (*hw_shape, num_global_tokens))):
+        term = row % window_size * side + column % window_size
+        assert term < terms
+        yield row * hw_shape[1] + column, token, side**2 + (1 + token) * terms + term
 
 
 def test_definition():
-    """1,000 random problems. Global tokens are not in the lists, so that their number does not matter."""
+    """1,000 random problems."""
     for problem in draw_problems(1000, seed=0):
-        places = make_places(*problem, CPU)
-        expected = Counter((query, ZERO if key is None else key, row) for query, key, row in pairs(*problem))
-        shown = places.shown
+        places, num_global = make_places(*problem, CPU), problem[-1]
+        local = Counter(
+            (query, ZERO if key is None else key + num_global, row) for query, key, row in pairs(*problem[:-1])
+        )
+        shown, expected = places.shown, local + Counter(pairs_with_globals(*problem[:2], num_global))
         assert listed(places.queries, places.keys, shown) == expected, problem
-        assert listed(places.square, places.neighborhood, shown) == expected, problem
+        assert listed(places.square, places.neighborhood, shown) == local, problem
+        assert places.keys.tokens[:, :num_global].tolist() == [list(range(num_global))] * len(places.keys.tokens)
         # whatever is hidden, kernels read a row of the table, and find minus infinity where a key is hidden
         rows = (places.queries.terms[:, :, None] + places.keys.terms[:, None]).long()
         assert shown[rows.movedim(1, 0)[:, places.keys.tokens == HIDDEN]].isneginf().all() and rows.min() >= 0, problem
-        real = Counter({pair: count for pair, count in expected.items() if pair[1] != ZERO})
+        real = Counter({pair: count for pair, count in local.items() if pair[1] != ZERO})
         assert listed(places.seers, places.own_keys, shown) == real, problem
         rows = places.seers.terms[:, :, None] + places.own_keys.terms[:, None]
         assert rows.min() >= 0 and rows.max() < len(shown), problem
@@ -71,7 +85,7 @@ def test_layout():
 
 def test_cache_is_bounded(monkeypatch):
     cache = module._Cache()
-    problems = [((9, size), 3, 'block', 'all', CPU) for size in range(1, 9)]
+    problems = [((9, size), 3, 'block', 'all', 1, CPU) for size in range(1, 9)]
     first = cache.get(*problems[0])
     assert cache.get(*problems[0]) is first
     monkeypatch.setattr(module, 'CACHE_BYTES', 3 * cache.get(*problems[-1]).nbytes)
@@ -103,7 +117,7 @@ def gpu(monkeypatch):
     return gpu
 
 
-PROBLEM = ((9, 8), 3, 'block', 'all', torch.device('cuda', 0))
+PROBLEM = ((9, 8), 3, 'block', 'all', 1, torch.device('cuda', 0))
 
 
 def test_streams(gpu):
@@ -144,10 +158,10 @@ def test_lists_can_be_captured():
             return op(*args, **(kwargs or {}))
 
     with Watch():
-        make_places((7, 9), 3, 'cyclic', 4, CPU)
+        make_places((7, 9), 3, 'cyclic', 4, 2, CPU)
         with pytest.raises(AssertionError):
             torch.tensor([1])
 
 
 def test_shared_cache():
-    assert get_places((5, 6), 3, 'block', 'all', CPU) is get_places((5, 6), 3, 'block', 'all', CPU)
+    assert get_places((5, 6), 3, 'block', 'all', 1, CPU) is get_places((5, 6), 3, 'block', 'all', 1, CPU)

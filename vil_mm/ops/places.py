@@ -1,6 +1,7 @@
 """Place lists: which tokens a chunk attends to, and where the bias of each pair of a query and a key lies.
 
-A kernel that loops over them needs to know of neither masks nor borders. They depend only on the grid and are cached.
+A kernel that loops over them needs to know of neither masks nor borders, nor of global tokens. They depend only on
+sizes and are cached.
 """
 
 import threading
@@ -26,8 +27,8 @@ class PlaceList:
     """A list for each chunk.
 
     Attributes:
-        tokens (Tensor): int32, ``(chunks, length)``: tokens of the grid,
-            row-major, or :data:`ZERO` or :data:`HIDDEN`.
+        tokens (Tensor): int32, ``(chunks, length)``: places in the queries or
+            in the keys, or :data:`ZERO` or :data:`HIDDEN`.
         terms (Tensor): int32, ``(chunks, length)``: the bias of a query and a
             key is in row ``query term + key term`` of the bias table.
         counts (Tensor): int32, ``(chunks,)``: what lies beyond is filling.
@@ -44,7 +45,7 @@ class Places:
 
     Attributes:
         queries (PlaceList): The queries of each chunk.
-        keys (PlaceList): The keys that they see.
+        keys (PlaceList): The keys that they see, global tokens first.
         own_keys (PlaceList): The keys of each chunk.
         seers (PlaceList): The queries that see them, several times on a small
             grid, where a chunk can be a neighbor on several sides.
@@ -54,8 +55,9 @@ class Places:
         visits (PlaceList): The chunks that see any of a tile of
             ``neighborhood``, for each tile.
         shown (Tensor): float32, ``(rows,)``: what the mask adds to each row of
-            the bias table, 0 or minus infinity, and then minus infinity where
-            hidden keys lead.
+            the bias table, 0 or minus infinity; then minus infinity where
+            hidden keys lead; then 0 for the biases of global tokens, each
+            once for every term that a query can have.
     """
 
     queries: PlaceList
@@ -95,8 +97,18 @@ def _compact(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
     return replace(filled, counts=ranks[:, -1].contiguous())
 
 
+def query_terms(window_size: int) -> int:
+    """Count the terms that a query can have, which begin at 0."""
+    return (window_size - 1) * 4 * window_size + 1
+
+
 def make_places(
-    hw_shape: tuple[int, int], window_size: int, mask: str, neighbors: str | int, device: torch.device
+    hw_shape: tuple[int, int],
+    window_size: int,
+    mask: str,
+    neighbors: str | int,
+    num_global_tokens: int,
+    device: torch.device,
 ) -> Places:
     """Make the lists. For the arguments, see :func:`vil_mm.ops.sliding_window_attention`.
 
@@ -130,6 +142,7 @@ def make_places(
     seers, seer_places = neighborhood(*(-x for x in offsets))  # seeing is mutual
     own, seers = (torch.where(x == ZERO, HIDDEN, x) for x in (own, seers))
     middle, hidden_term = (2 * size - 1) * (side + 1), side**2
+    keys, own_keys = (torch.where(x < 0, x, x + num_global_tokens) for x in (keys, own))
 
     neighborhood_list = _fill(keys, middle - key_places)
     visited = (neighborhood_list.tokens != HIDDEN).unflatten(1, (-1, TILE)).any(2).T
@@ -138,15 +151,18 @@ def make_places(
 
     shown = within_window(torch.arange(side, device=device) - (2 * size - 1), size) | (mask != 'exact')
     shown = (shown[:, None] & shown).flatten()
-    shown = F.pad(
-        torch.zeros(shown.shape, device=device).masked_fill(~shown, float('-inf')),
-        (0, (size - 1) * (side + 1) + 1),
-        value=float('-inf'),
-    )
+    shown = torch.zeros(shown.shape, device=device).masked_fill(~shown, float('-inf'))
+    shown = F.pad(shown, (0, query_terms(size)), value=float('-inf'))
+    shown = F.pad(shown, (0, num_global_tokens * query_terms(size)))
+
+    globals_ = torch.arange(num_global_tokens, dtype=torch.int32, device=device).expand(len(keys), -1)
+    global_terms = hidden_term + (globals_ + 1) * query_terms(size)
     return Places(
         queries=_compact(own, own_places),
-        keys=_compact(keys, middle - key_places, hidden_term),
-        own_keys=_compact(own, middle - own_places, middle),
+        keys=_compact(
+            torch.cat([globals_, keys], 1), torch.cat([global_terms, middle - key_places], 1), hidden_term
+        ),
+        own_keys=_compact(own_keys, middle - own_places, middle),
         seers=_compact(seers, seer_places),
         square=_fill(own, own_places),
         neighborhood=neighborhood_list,

@@ -6,7 +6,7 @@ Weights are computed anew from the scores and the forward's log-sum-exp.
 import triton
 import triton.language as tl
 
-from .tiles import HIDDEN, TILE, exponential, first_token, load_global_bias, load_tile, product, store_tile
+from .tiles import HIDDEN, TILE, exponential, first_token, load_tile, product, store_tile
 
 
 @triton.jit(do_not_specialize=['sizes'])
@@ -23,7 +23,6 @@ def backward_queries_kernel(
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    GLOBALS: tl.constexpr,
     UNIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -48,8 +47,6 @@ def backward_queries_kernel(
     log_sum = (tl.load(lse + of_tokens, mask=tokens >= 0, other=0.0) * UNIT - sizes.shift).to(tl.float32)
     tl.store(saved.log_sums + of_tokens, log_sum, mask=tokens >= 0)
     k_start, v_start = first_token(inputs.k, image_head, sizes), first_token(inputs.v, image_head, sizes)
-    k_local = k_start + tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
-    v_local = v_start + tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
     entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(queries.terms + places)
 
     if UNIT == 1:
@@ -62,27 +59,12 @@ def backward_queries_kernel(
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
     total, weighted = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
     for sweep in tl.static_range(0 if UNIT == 1 else 1, 2):
-        for start in range(0, sizes.globals, GLOBALS):
-            columns = start + tl.arange(0, GLOBALS)
-            bias = load_global_bias(inputs.global_bias, head, columns, sizes, UNIT)
-            columns = tl.where(columns < sizes.globals, columns, -1)
-            key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-            value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
-            scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias[None, :]
-            weights = exponential(scores - log_sum[:, None], UNIT)
-            value_grads = product(grad_rows, value_tile, PRECISION)
-            if sweep == 0:
-                total += tl.sum(weights, 1)
-                weighted += tl.sum(weights * value_grads, 1)
-            else:
-                grads = (weights * (value_grads - mean[:, None])).to(key_tile.dtype)
-                sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
             listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
             columns = tl.load(keys.tokens + listed)
             bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
-            key_tile = load_tile(k_local, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-            value_tile = load_tile(v_local, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
+            key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+            value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
             scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias
             weights = exponential(scores - log_sum[:, None], UNIT)
             value_grads = product(grad_rows, value_tile, PRECISION)
@@ -156,7 +138,6 @@ def backward_keys_kernel(
     head = image_head % sizes.heads
     places = chunk * keys.length + tile * ROWS + tl.arange(0, ROWS)
     rows = tl.load(keys.tokens + places)
-    rows = tl.where(rows >= 0, rows + sizes.globals, rows)
     key_tile = load_tile(first_token(inputs.k, image_head, sizes), rows, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
     value_tile = load_tile(first_token(inputs.v, image_head, sizes), rows, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
     entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(keys.terms + places)
@@ -196,6 +177,7 @@ def backward_globals_kernel(
     k_parts,
     v_parts,
     bias_parts,
+    keys,
     sizes,
     per_part,
     HEAD_WIDTH: tl.constexpr,
@@ -214,8 +196,10 @@ def backward_globals_kernel(
     part, image_head = program % parts, program // parts
     head = image_head % sizes.heads
     rows = tile * ROWS + tl.arange(0, ROWS)
-    bias = load_global_bias(inputs.global_bias, head, rows, sizes, UNIT)
     rows = tl.where(rows < sizes.globals, rows, -1)
+    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0]
+    # that of a query's first term; all are the same
+    bias = tl.load(entries + tl.load(keys.terms + rows, mask=rows >= 0, other=0))
     key_tile = load_tile(first_token(inputs.k, image_head, sizes), rows, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
     value_tile = load_tile(first_token(inputs.v, image_head, sizes), rows, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
 
@@ -289,8 +273,7 @@ def backward_table_kernel(
     entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0]
     bias = tl.load(entries + query_terms[:, None] + key_terms[None, :])
     q_start, grad_start = first_token(inputs.q, head, sizes), first_token(saved.grad_out, head, sizes)
-    k_start = first_token(inputs.k, head, sizes) + tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
-    v_start = first_token(inputs.v, head, sizes) + tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
+    k_start, v_start = first_token(inputs.k, head, sizes), first_token(inputs.v, head, sizes)
 
     sums = tl.zeros([ROWS, COLUMNS], tl.float32)
     begin, end = batch * visitors * part // num_parts, batch * visitors * (part + 1) // num_parts

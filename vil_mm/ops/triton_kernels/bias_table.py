@@ -4,15 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..places import query_terms
 from ..reference import chunk_offsets
 
 
-def prepare_table(bias_table: Tensor | None, shown: Tensor, heads: int, unit: float) -> Tensor:
+def prepare_table(
+    bias_table: Tensor | None, global_bias: Tensor | None, shown: Tensor, heads: int, window_size: int, unit: float
+) -> Tensor:
     """Write the biases and the mask into one table ``(heads, rows)``, in the scores' unit."""
-    if bias_table is None:
-        return shown.expand(heads, -1)
-    padded = F.pad(bias_table.T, (0, len(shown) - len(bias_table)))
-    return torch.add(shown, padded.float(), alpha=unit)
+    table, rows = shown.expand(heads, -1), len(shown)
+    if bias_table is not None:
+        table = torch.add(table, F.pad(bias_table.T, (0, rows - len(bias_table))), alpha=unit)
+    if global_bias is not None:
+        repeated = global_bias.repeat_interleave(query_terms(window_size), 1)
+        table = torch.add(table, F.pad(repeated, (rows - repeated.shape[1], 0)), alpha=unit)
+    return table
 
 
 def _sum_by_distance(x: Tensor, query: int, key: int) -> Tensor:

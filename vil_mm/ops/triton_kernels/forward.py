@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .tiles import exponential, first_token, load_global_bias, load_tile, product, store_tile
+from .tiles import exponential, first_token, load_tile, product, store_tile
 
 
 @triton.jit
@@ -29,7 +29,6 @@ def forward_kernel(
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    GLOBALS: tl.constexpr,
     UNIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -49,17 +48,6 @@ def forward_kernel(
     maximum = tl.full([ROWS], -3e38, tl.float32)  # finite, since a tile's scores can all be minus infinity
     weight = tl.zeros([ROWS], tl.float32)
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
-    for start in range(0, sizes.globals, GLOBALS):
-        columns = start + tl.arange(0, GLOBALS)
-        bias = load_global_bias(inputs.global_bias, head, columns, sizes, UNIT)
-        columns = tl.where(columns < sizes.globals, columns, -1)
-        key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-        scores = product(rows, key_tile, PRECISION) * scale + bias[None, :]
-        value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
-        maximum, weight, sums = softmax_step(scores, value_tile, maximum, weight, sums, UNIT, PRECISION)
-
-    k_start += tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
-    v_start += tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
     entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(queries.terms + places)
     for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
         listed = chunk * keys.length + start + tl.arange(0, COLUMNS)

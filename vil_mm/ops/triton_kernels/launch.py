@@ -64,15 +64,13 @@ class _Call:
         self.batch, self.heads, num_queries, self.head_width = q.shape
         self.precision = 'tf32' if allows_tf32(q) else 'ieee'
         unit = self.options(forward_kernel)['UNIT']
-        self.places = get_places((height, width), window_size, mask, self.neighbors, self.device)
+        self.places = get_places((height, width), window_size, mask, self.neighbors, num_global_tokens, self.device)
         self.chunks = len(self.places.neighborhood.tokens)
         keys = num_global_tokens + len(chunk_offsets(self.neighbors)) * window_size**2
         shift = round(8 * math.log(keys)) / 8 if unit == 1 else 0.0
         self.sizes = Sizes(self.heads, self.chunks, num_queries, num_global_tokens, scale, shift, math.exp(-shift))
-        table = prepare_table(bias_table, self.places.shown, self.heads, unit)
-        bias = None if global_bias is None else Tokens.of(_unit_stride(global_bias))
-        q_tokens, k_tokens, v_tokens = (Tokens.of(_unit_stride(x)) for x in (q, k, v))
-        self.inputs = Inputs(q_tokens, k_tokens, v_tokens, Tokens.of(table), bias)
+        table = prepare_table(bias_table, global_bias, self.places.shown, self.heads, window_size, unit)
+        self.inputs = Inputs(*(Tokens.of(_unit_stride(x)) for x in (q, k, v, table)))
         self.queries, self.keys = Places.of(self.places.queries), Places.of(self.places.keys)
         self.chunk_tiles = self.batch * self.heads * self.chunks * (self.queries.length // TILE)
 
@@ -134,7 +132,7 @@ def _sum_globals(call: _Call, saved: Saved) -> tuple[Tensor, Tensor, Tensor]:
     shape = (call.batch, call.heads, num_parts, num_global)
     parts = call.parts(*shape, call.head_width), call.parts(*shape, call.head_width), call.parts(*shape)
     programs = call.batch * call.heads * num_parts * -(-num_global // GLOBALS)
-    call.launch(backward_globals_kernel, programs, call.inputs, saved, *parts, call.sizes, QUERIES_OF_PART)
+    call.launch(backward_globals_kernel, programs, call.inputs, saved, *parts, call.keys, call.sizes, QUERIES_OF_PART)
     return parts[0].sum(2), parts[1].sum(2), parts[2].sum((0, 2))
 
 

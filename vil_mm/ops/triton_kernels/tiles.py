@@ -13,7 +13,7 @@ HIDDEN, TILE = tl.constexpr(place_lists.HIDDEN), tl.constexpr(place_lists.TILE)
 
 
 class Tokens(NamedTuple):
-    """A tensor ``(N, heads, tokens, d)``, or a bias ``(heads, rows)``, whose last stride is 1."""
+    """A tensor ``(N, heads, tokens, d)``, or the bias table ``(heads, rows)``, whose last stride is 1."""
 
     data: Tensor
     strides: tuple[int, ...]
@@ -25,13 +25,12 @@ class Tokens(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What attends to what, with the bias table as the kernels read it."""
+    """What attends to what, with the biases as the kernels read them."""
 
     q: Tokens
     k: Tokens
     v: Tokens
     table: Tokens
-    global_bias: Tokens | None
 
 
 class Saved(NamedTuple):
@@ -105,17 +104,6 @@ def store_tile(start, tokens, stride, values, HEAD_WIDTH: tl.constexpr, WIDTH: t
     """Store a tile."""
     values = values.to(start.dtype.element_ty)
     tl.store(tile_pointers(start, tokens, stride, WIDTH), values, mask=tile_mask(tokens, HEAD_WIDTH, WIDTH))
-
-
-@triton.jit
-def load_global_bias(global_bias, head, tokens, sizes, UNIT: tl.constexpr):
-    """Load the biases of global tokens, in the scores' unit; tokens that do not exist are hidden."""
-    exists = tokens < sizes.globals
-    bias = tl.zeros_like(tokens).to(tl.float32)
-    if global_bias is not None:
-        pointers = global_bias.data + head * global_bias.strides[0] + tokens
-        bias = tl.load(pointers, mask=exists, other=0.0).to(tl.float32) * UNIT
-    return tl.where(exists, bias, float('-inf'))
 
 
 @triton.jit
