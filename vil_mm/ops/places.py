@@ -1,4 +1,4 @@
-"""Place lists: which tokens a chunk attends to, and where the bias of each pair of a query and a key lies.
+"""Place lists: which tokens a chunk attends to, and which bias each pair of a query and a key has.
 
 A kernel that loops over them needs to know of neither masks nor borders, nor of global tokens. They depend only on
 sizes and are cached.
@@ -6,7 +6,7 @@ sizes and are cached.
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,13 @@ class PlaceList:
     Attributes:
         tokens (Tensor): int32, ``(chunks, length)``: places in the queries or
             in the keys, or :data:`ZERO` or :data:`HIDDEN`.
-        terms (Tensor): int32, ``(chunks, length)``: the bias of a query and a
-            key is in row ``query term + key term`` of the bias table.
+        places (Tensor): int32, of the same shape: places among all that the
+            chunk could have.
         counts (Tensor): int32, ``(chunks,)``: what lies beyond is filling.
     """
 
     tokens: Tensor
-    terms: Tensor
+    places: Tensor
     counts: Tensor
 
 
@@ -43,31 +43,32 @@ class PlaceList:
 class Places:
     """The lists of a grid.
 
+    All places that a chunk could have are, for keys: the global tokens, its neighborhood, and one for hidden keys.
+
     Attributes:
-        queries (PlaceList): The queries of each chunk.
-        keys (PlaceList): The keys that they see, global tokens first.
-        own_keys (PlaceList): The keys of each chunk.
-        seers (PlaceList): The queries that see them, several times on a small
-            grid, where a chunk can be a neighbor on several sides.
-        square (PlaceList): All places of each chunk, for queries.
-        neighborhood (PlaceList): All places of each chunk's neighborhood, for
-            keys. Each has the same term in all chunks, even if hidden.
+        square (Tensor): int32, ``(chunks, size)``: tokens of the chunks
+            themselves, or :data:`HIDDEN`.
+        neighborhood (Tensor): int32, ``(chunks, places)``: tokens of the keys
+            around each chunk, without the global ones.
+        keys (PlaceList): The keys that the chunks see, global tokens first.
+        seers (PlaceList): The queries that see the keys of each chunk,
+            several times on a small grid, where a chunk can be a neighbor on
+            several sides.
         visits (PlaceList): The chunks that see any of a tile of
             ``neighborhood``, for each tile.
-        shown (Tensor): float32, ``(rows,)``: what the mask adds to each row of
-            the bias table, 0 or minus infinity; then minus infinity where
-            hidden keys lead; then 0 for the biases of global tokens, each
-            once for every term that a query can have.
+        rows (Tensor): int32, ``(neighborhood + 1, size)``: the bias of a key's
+            place and a query's is in this row of the bias table.
+        hidden (Tensor): bool, ``(places for keys, size)``: whether a place of a
+            query does not see that of a key.
     """
 
-    queries: PlaceList
+    square: Tensor
+    neighborhood: Tensor
     keys: PlaceList
-    own_keys: PlaceList
     seers: PlaceList
-    square: PlaceList
-    neighborhood: PlaceList
     visits: PlaceList
-    shown: Tensor
+    rows: Tensor
+    hidden: Tensor
 
     @property
     def nbytes(self) -> int:
@@ -76,30 +77,21 @@ class Places:
 
     def tensors(self) -> list[Tensor]:
         """List all tensors."""
-        lists = [x for x in vars(self).values() if isinstance(x, PlaceList)]
-        return [self.shown, *(tensor for x in lists for tensor in vars(x).values())]
+        values = [[*vars(x).values()] if isinstance(x, PlaceList) else [x] for x in vars(self).values()]
+        return [tensor for tensors in values for tensor in tensors]
 
 
-def _fill(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
-    """Make a list of all places."""
-    filling = (0, -tokens.shape[1] % TILE)
-    counts = torch.full_like(tokens[:, 0], tokens.shape[1])
-    return PlaceList(F.pad(tokens, filling, value=HIDDEN), F.pad(terms, filling, value=hidden_term), counts)
+def _fill(x: Tensor, value: int = HIDDEN) -> Tensor:
+    """Fill lists up to whole tiles."""
+    return F.pad(x, (0, -x.shape[-1] % TILE), value=value)
 
 
-def _compact(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
-    """Make a list of the places that are not hidden."""
+def _compact(tokens: Tensor) -> PlaceList:
+    """Make lists of the places that are not hidden, filled up with the place behind the last one."""
     ranks = (tokens != HIDDEN).cumsum(1, dtype=torch.int32)
-    wanted = torch.arange(1, tokens.shape[1] + 1, dtype=torch.int32, device=tokens.device)
-    index = torch.searchsorted(ranks, wanted.expand_as(ranks).contiguous())
-    tokens, terms = (F.pad(x, (0, 1), value=HIDDEN).gather(1, index) for x in (tokens, terms))
-    filled = _fill(tokens, torch.where(tokens == HIDDEN, hidden_term, terms), hidden_term)
-    return replace(filled, counts=ranks[:, -1].contiguous())
-
-
-def query_terms(window_size: int) -> int:
-    """Count the terms that a query can have, which begin at 0."""
-    return (window_size - 1) * 4 * window_size + 1
+    wanted = _fill(torch.arange(1, tokens.shape[1] + 1, dtype=torch.int32, device=tokens.device), 2**30)
+    places = torch.searchsorted(ranks, wanted.expand(len(ranks), -1).contiguous(), out_int32=True)
+    return PlaceList(F.pad(tokens, (0, 1), value=HIDDEN).gather(1, places.long()), places, ranks[:, -1].contiguous())
 
 
 def make_places(
@@ -115,59 +107,47 @@ def make_places(
     On a GPU, this neither waits nor copies, so that a CUDA graph can capture
     it.
     """
-    size, side = window_size, 4 * window_size - 1
+    size = window_size
+    # a tensor of Python numbers would be copied to the GPU
+    offsets = [torch.stack([torch.full((), x, device=device) for x in axis]) for axis in zip(*chunk_offsets(neighbors))]
 
-    def neighborhood(*offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens of all places, and their coordinates in the chunk as one number: ``(chunks, offsets * size**2)``."""
+    def tokens_around(*offsets: Tensor) -> Tensor:
+        """Tokens of all places around each chunk: ``(chunks, offsets * size**2)``."""
         axes = []
         for length, along in zip(hw_shape, offsets):
             queries, keys = key_coordinates(length, along, size)
             real = keys % queries.numel()  # wrapped around
-            seen = axis_mask(length, along, size, mask).any(1)
-            axes.append((real, real < length, seen, keys - queries[:, None, :1]))
+            axes.append((real, real < length, axis_mask(length, along, size, mask).any(1)))
         # chunk row, chunk column, offset, row, column
-        (row, on_row, row_seen, place_row), (column, on_column, column_seen, place_column) = (
-            [x[:, None, :, :, None] for x in axes[0]],
-            [x[None, :, :, None, :] for x in axes[1]],
-        )
+        row, on_row, row_seen = (x[:, None, :, :, None] for x in axes[0])
+        column, on_column, column_seen = (x[None, :, :, None, :] for x in axes[1])
         tokens = torch.where(on_row & on_column, row * hw_shape[1] + column, ZERO)
-        tokens = torch.where(row_seen & column_seen, tokens, HIDDEN)
-        places = place_row * side + place_column
-        return tokens.int().flatten(2).flatten(0, 1), places.int().flatten(2).flatten(0, 1)
+        return torch.where(row_seen & column_seen, tokens, HIDDEN).int().flatten(2).flatten(0, 1)
 
-    # a tensor of Python numbers would be copied to the GPU
-    offsets = [torch.stack([torch.full((), x, device=device) for x in axis]) for axis in zip(*chunk_offsets(neighbors))]
-    keys, key_places = neighborhood(*offsets)
-    own, own_places = neighborhood(*(x.new_zeros(1) for x in offsets))
-    seers, seer_places = neighborhood(*(-x for x in offsets))  # seeing is mutual
-    own, seers = (torch.where(x == ZERO, HIDDEN, x) for x in (own, seers))
-    middle, hidden_term = (2 * size - 1) * (side + 1), side**2
-    keys, own_keys = (torch.where(x < 0, x, x + num_global_tokens) for x in (keys, own))
-
-    neighborhood_list = _fill(keys, middle - key_places)
-    visited = (neighborhood_list.tokens != HIDDEN).unflatten(1, (-1, TILE)).any(2).T
-    chunks = torch.arange(len(keys), dtype=torch.int32, device=device)
-    visits = torch.where(visited, chunks, HIDDEN)
-
-    shown = within_window(torch.arange(side, device=device) - (2 * size - 1), size) | (mask != 'exact')
-    shown = (shown[:, None] & shown).flatten()
-    shown = torch.zeros(shown.shape, device=device).masked_fill(~shown, float('-inf'))
-    shown = F.pad(shown, (0, query_terms(size)), value=float('-inf'))
-    shown = F.pad(shown, (0, num_global_tokens * query_terms(size)))
-
+    keys = tokens_around(*offsets)
+    keys = torch.where(keys < 0, keys, keys + num_global_tokens)
+    own, seers = tokens_around(*(x.new_zeros(1) for x in offsets)), tokens_around(*(-x for x in offsets))
+    own, seers = (torch.where(x == ZERO, HIDDEN, x) for x in (own, seers))  # seeing is mutual
     globals_ = torch.arange(num_global_tokens, dtype=torch.int32, device=device).expand(len(keys), -1)
-    global_terms = hidden_term + (globals_ + 1) * query_terms(size)
+    neighborhood = _fill(keys)
+    visited = (neighborhood != HIDDEN).unflatten(1, (-1, TILE)).any(2).T
+    chunks = torch.arange(len(keys), dtype=torch.int32, device=device)
+
+    # key offset, key row, key column, query row, query column
+    inner = torch.arange(size, device=device)
+    row, column = (inner - (along[:, None] * size + inner)[:, :, None] for along in offsets)
+    row, column = row[:, :, None, :, None], column[:, None, :, None, :]
+    index = (row + 2 * size - 1) * (4 * size - 1) + column + 2 * size - 1
+    hidden = ~(within_window(row, size) & within_window(column, size)) & (mask == 'exact')
+    index, hidden = (_fill(x.flatten(0, 2).flatten(1), 0) for x in (index, hidden))
     return Places(
-        queries=_compact(own, own_places),
-        keys=_compact(
-            torch.cat([globals_, keys], 1), torch.cat([global_terms, middle - key_places], 1), hidden_term
-        ),
-        own_keys=_compact(own_keys, middle - own_places, middle),
-        seers=_compact(seers, seer_places),
-        square=_fill(own, own_places),
-        neighborhood=neighborhood_list,
-        visits=_compact(visits, visits),
-        shown=shown,
+        square=_fill(own),
+        neighborhood=neighborhood,
+        keys=_compact(torch.cat([globals_, keys], 1)),
+        seers=_compact(seers),
+        visits=_compact(torch.where(visited, chunks, HIDDEN)),
+        rows=F.pad(index.int(), (0, 0, 0, 1)),
+        hidden=F.pad(F.pad(hidden, (0, 0, num_global_tokens, 0)), (0, 0, 0, 1), value=True),
     )
 
 

@@ -12,7 +12,7 @@ from ..checks import check_mask_and_neighbors, check_tensors
 from ..places import TILE, get_places
 from ..reference import chunk_offsets
 from .backward import backward_globals_kernel, backward_keys_kernel, backward_queries_kernel, backward_table_kernel
-from .bias_table import prepare_table, reduce_table
+from .bias_table import expand_biases, mirror_biases, reduce_table
 from .forward import forward_kernel
 from .settings import GLOBALS, options
 from .tiles import Inputs, Places, Saved, Sizes, Tokens
@@ -65,14 +65,16 @@ class _Call:
         self.precision = 'tf32' if allows_tf32(q) else 'ieee'
         unit = self.options(forward_kernel)['UNIT']
         self.places = get_places((height, width), window_size, mask, self.neighbors, num_global_tokens, self.device)
-        self.chunks = len(self.places.neighborhood.tokens)
+        (chunks, square), neighborhood = self.places.square.shape, self.places.neighborhood.shape[1]
         keys = num_global_tokens + len(chunk_offsets(self.neighbors)) * window_size**2
         shift = round(8 * math.log(keys)) / 8 if unit == 1 else 0.0
-        self.sizes = Sizes(self.heads, self.chunks, num_queries, num_global_tokens, scale, shift, math.exp(-shift))
-        table = prepare_table(bias_table, global_bias, self.places.shown, self.heads, window_size, unit)
-        self.inputs = Inputs(*(Tokens.of(_unit_stride(x)) for x in (q, k, v, table)))
-        self.queries, self.keys = Places.of(self.places.queries), Places.of(self.places.keys)
-        self.chunk_tiles = self.batch * self.heads * self.chunks * (self.queries.length // TILE)
+        self.sizes = Sizes(
+            self.heads, chunks, square, neighborhood, num_queries, num_global_tokens, scale, shift, math.exp(-shift)
+        )
+        self.biases = expand_biases(bias_table, global_bias, self.places, self.heads, unit)
+        self.inputs = Inputs(*(Tokens.of(_unit_stride(x)) for x in (q, k, v, self.biases)))
+        self.keys = Places.of(self.places.keys)
+        self.chunk_tiles = self.batch * self.heads * chunks * (square // TILE)
 
     def options(self, kernel) -> dict[str, Any]:
         """List the constants and compiler options of a kernel."""
@@ -95,7 +97,7 @@ def forward(q, k, v, bias_table, global_bias, *settings) -> tuple[Tensor, Tensor
     """Compute the output and the log-sum-exp of each query."""
     call = _Call(q, k, v, bias_table, global_bias, *settings)
     out, lse = empty_tokens(q), q.new_empty(q.shape[:3], dtype=triton_lse_dtype(q))
-    call.launch(forward_kernel, call.chunk_tiles, call.inputs, Tokens.of(out), lse, call.queries, call.keys, call.sizes)
+    call.launch(forward_kernel, call.chunk_tiles, call.inputs, Tokens.of(out), lse, call.places.square, call.keys, call.sizes)
     return out, lse
 
 
@@ -111,10 +113,11 @@ def backward(grad_out, q, k, v, out, lse, bias_table, global_bias, *settings) ->
         return *grads, *grad_biases
     grad_q, grad_k, grad_v = map(Tokens.of, grads)
     saved = Saved(Tokens.of(_unit_stride(grad_out)), call.parts(*lse.shape), call.parts(*lse.shape))
-    of_queries = (Tokens.of(_unit_stride(out)), lse.contiguous(), grad_q, call.queries, call.keys, call.sizes)
+    of_queries = (Tokens.of(_unit_stride(out)), lse.contiguous(), grad_q, call.places.square, call.keys, call.sizes)
     call.launch(backward_queries_kernel, call.chunk_tiles, call.inputs, saved, *of_queries)
-    of_keys = (grad_k, grad_v, Places.of(call.places.seers), Places.of(call.places.own_keys), call.sizes)
-    call.launch(backward_keys_kernel, call.chunk_tiles, call.inputs, saved, *of_keys)
+    mirrored = call.inputs._replace(biases=Tokens.of(mirror_biases(call.biases, call.places, call.window_size)))
+    of_keys = (grad_k, grad_v, call.places.square, Places.of(call.places.seers), call.sizes)
+    call.launch(backward_keys_kernel, call.chunk_tiles, mirrored, saved, *of_keys)
     if call.sizes.globals:
         k_sums, v_sums, bias_sums = _sum_globals(call, saved)
         grads[1][:, :, : call.sizes.globals] = k_sums
@@ -132,22 +135,24 @@ def _sum_globals(call: _Call, saved: Saved) -> tuple[Tensor, Tensor, Tensor]:
     shape = (call.batch, call.heads, num_parts, num_global)
     parts = call.parts(*shape, call.head_width), call.parts(*shape, call.head_width), call.parts(*shape)
     programs = call.batch * call.heads * num_parts * -(-num_global // GLOBALS)
-    call.launch(backward_globals_kernel, programs, call.inputs, saved, *parts, call.keys, call.sizes, QUERIES_OF_PART)
+    call.launch(backward_globals_kernel, programs, call.inputs, saved, *parts, call.sizes, QUERIES_OF_PART)
     return parts[0].sum(2), parts[1].sum(2), parts[2].sum((0, 2))
 
 
 def _sum_table(call: _Call, saved: Saved) -> Tensor:
     """Compute the gradient of the bias table."""
-    square, neighborhood, visits = map(Places.of, (call.places.square, call.places.neighborhood, call.places.visits))
-    tiles = square.length // TILE * (neighborhood.length // call.options(backward_table_kernel)['COLUMNS'])
-    num_parts = max(1, min(call.batch * call.chunks // ITEMS_OF_PART, TABLE_PROGRAMS // (call.heads * tiles)))
-    group = max(1, TABLE_BYTES // (4 * num_parts * square.length * neighborhood.length))
+    sizes = call.sizes
+    tiles = sizes.square // TILE * (sizes.neighborhood // call.options(backward_table_kernel)['COLUMNS'])
+    num_parts = max(1, min(call.batch * sizes.chunks // ITEMS_OF_PART, TABLE_PROGRAMS // (call.heads * tiles)))
+    group = max(1, TABLE_BYTES // (4 * num_parts * sizes.square * sizes.neighborhood))
+    lists = (call.places.square, call.places.neighborhood, Places.of(call.places.visits), call.biases.shape[1] - 1)
     grads = []
     for first in range(0, call.heads, group):
         heads = min(group, call.heads - first)
-        parts = call.parts(heads, num_parts, square.length, neighborhood.length)
-        lists = (square, neighborhood, visits, call.sizes)
+        parts = call.parts(heads, num_parts, sizes.square, sizes.neighborhood)
         programs = heads * num_parts * tiles
-        call.launch(backward_table_kernel, programs, call.inputs, saved, parts, *lists, call.batch, first, num_parts)
+        call.launch(
+            backward_table_kernel, programs, call.inputs, saved, parts, *lists, sizes, call.batch, first, num_parts
+        )
         grads.append(reduce_table(parts, call.window_size, call.neighbors))
     return torch.cat(grads, dim=1)

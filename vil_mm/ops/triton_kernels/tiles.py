@@ -13,7 +13,7 @@ HIDDEN, TILE = tl.constexpr(place_lists.HIDDEN), tl.constexpr(place_lists.TILE)
 
 
 class Tokens(NamedTuple):
-    """A tensor ``(N, heads, tokens, d)``, or the bias table ``(heads, rows)``, whose last stride is 1."""
+    """A tensor ``(N, heads, tokens, d)``, or biases ``(heads, places, places)``, whose last stride is 1."""
 
     data: Tensor
     strides: tuple[int, ...]
@@ -25,12 +25,12 @@ class Tokens(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What attends to what, with the biases as the kernels read them."""
+    """What attends to what, with biases as ``bias_table.py`` writes them."""
 
     q: Tokens
     k: Tokens
     v: Tokens
-    table: Tokens
+    biases: Tokens
 
 
 class Saved(NamedTuple):
@@ -49,14 +49,14 @@ class Places(NamedTuple):
     """A place list."""
 
     tokens: Tensor
-    terms: Tensor
+    places: Tensor
     counts: Tensor
     length: int
 
     @classmethod
     def of(cls, places: PlaceList) -> 'Places':
         """Describe a place list."""
-        return cls(places.tokens, places.terms, places.counts, places.tokens.shape[1])
+        return cls(places.tokens, places.places, places.counts, places.tokens.shape[1])
 
 
 class Sizes(NamedTuple):
@@ -64,6 +64,8 @@ class Sizes(NamedTuple):
 
     heads: int
     chunks: int
+    square: int  # places of a chunk
+    neighborhood: int  # places around it
     queries: int
     globals: int
     scale: float
@@ -104,6 +106,13 @@ def store_tile(start, tokens, stride, values, HEAD_WIDTH: tl.constexpr, WIDTH: t
     """Store a tile."""
     values = values.to(start.dtype.element_ty)
     tl.store(tile_pointers(start, tokens, stride, WIDTH), values, mask=tile_mask(tokens, HEAD_WIDTH, WIDTH))
+
+
+@triton.jit
+def load_biases(biases, head, rows, columns):
+    """Load the biases of a tile, which lie side by side in memory for its rows."""
+    start = biases.data + head.to(tl.int64) * biases.strides[0]
+    return tl.load((start + rows)[:, None] + (columns * biases.strides[1])[None, :])
 
 
 @triton.jit
