@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,20 +13,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.test_ops.test_sliding_window_attention import pairs
 from vil_mm.ops import places as module
 from vil_mm.ops.checks import NEIGHBORS
-from vil_mm.ops.places import HIDDEN, TILE, ZERO, PlaceList, get_places, make_places, query_terms
+from vil_mm.ops.places import HIDDEN, TILE, ZERO, get_places, make_places
+from vil_mm.ops.reference import chunk_offsets, relative_index
 
 CPU = torch.device('cpu')
 
 
-def listed(queries: PlaceList, keys: PlaceList, shown):
-    """What lists say, as ``pairs`` does: how often each pair comes."""
+def listed(square, tokens, places, numbers):
+    """What lists say, as ``pairs`` does: how often each pair comes, of a token listed and one of the chunk itself."""
     found = Counter()
-    for query_list, key_list in zip(zip(queries.tokens, queries.terms), zip(keys.tokens, keys.terms)):
-        rows = query_list[1][:, None] + key_list[1]
-        tokens, others = (x.expand_as(rows) for x in (query_list[0][:, None], key_list[0]))
-        seen = (tokens >= 0) & (others != HIDDEN)
-        seen &= shown[rows.clamp(0, len(shown) - 1).long()] == 0
-        found.update(zip(tokens[seen].tolist(), others[seen].tolist(), rows[seen].tolist()))
+    for own, others, theirs in zip(square, tokens, places):
+        rows = numbers[theirs]
+        own, others = own.expand_as(rows), others[:, None].expand_as(rows)
+        seen = (own >= 0) & (others != HIDDEN) & (rows != numbers.max())
+        found.update(zip(own[seen].tolist(), others[seen].tolist(), rows[seen].tolist()))
     return found
 
 
@@ -38,47 +39,52 @@ def draw_problems(count, seed):
         yield hw_shape, draw.randint(1, 5), mask, neighbors, draw.randint(0, 3)
 
 
-def pairs_with_globals(hw_shape, window_size, num_global_tokens):
-    """Pairs of a query and a global token; the tokens' biases follow the table and what is hidden."""
-    side, terms = 4 * window_size - 1, query_terms(window_size)
-    for row, column, token in itertools.product(*map(range, (*hw_shape, num_global_tokens))):
-        term = row % window_size * side + column % window_size
-        assert term < terms
-        yield row * hw_shape[1] + column, token, side**2 + (1 + token) * terms + term
-
-
 def test_definition():
     """1,000 random problems."""
     for problem in draw_problems(1000, seed=0):
-        places, num_global = make_places(*problem, CPU), problem[-1]
+        places, ((h, w), size, *_, num_global) = make_places(*problem, CPU), problem
         local = Counter(
             (query, ZERO if key is None else key + num_global, row) for query, key, row in pairs(*problem[:-1])
         )
-        shown, expected = places.shown, local + Counter(pairs_with_globals(*problem[:2], num_global))
-        assert listed(places.queries, places.keys, shown) == expected, problem
-        assert listed(places.square, places.neighborhood, shown) == local, problem
-        assert places.keys.tokens[:, :num_global].tolist() == [list(range(num_global))] * len(places.keys.tokens)
-        # whatever is hidden, kernels read a row of the table, and find minus infinity where a key is hidden
-        rows = (places.queries.terms[:, :, None] + places.keys.terms[:, None]).long()
-        assert shown[rows.movedim(1, 0)[:, places.keys.tokens == HIDDEN]].isneginf().all() and rows.min() >= 0, problem
-        real = Counter({pair: count for pair, count in local.items() if pair[1] != ZERO})
-        assert listed(places.seers, places.own_keys, shown) == real, problem
-        rows = places.seers.terms[:, :, None] + places.own_keys.terms[:, None]
-        assert rows.min() >= 0 and rows.max() < len(shown), problem
+        all_globals = itertools.product(range(h * w), range(num_global))
+        expected = local + Counter((query, token, (4 * size - 1) ** 2 + token) for query, token in all_globals)
+        keys, seers, around = places.keys, places.seers, places.neighborhood
+        assert listed(places.square, keys.tokens, keys.places, places.biases) == expected, problem
+        numbered = (num_global + torch.arange(around.shape[1])).clamp(max=len(places.biases) - 1).expand_as(around)
+        assert listed(places.square, around, numbered, places.biases) == local, problem
+        own_keys = torch.where(places.square >= 0, places.square + num_global, places.square)
+        real = Counter({(key, query, row): count for (query, key, row), count in local.items() if key != ZERO})
+        assert listed(own_keys, seers.tokens, seers.places, places.mirrored) == real, problem
+        # kernels read a bias for whatever is hidden, and find minus infinity
+        for list_, numbers in ((keys, places.biases), (seers, places.mirrored)):
+            hidden = list_.places[list_.tokens == HIDDEN].long()
+            assert (numbers[hidden] == (4 * size - 1) ** 2 + num_global).all(), problem
+
+
+def test_pairs():
+    """The gradient of a bias is the sum over the pairs that have it, shown or not."""
+    for _, size, _, neighbors, _ in draw_problems(50, seed=2):
+        places = make_places((3, 4), size, 'block', neighbors, 1, CPU)
+        index = relative_index(chunk_offsets(neighbors), size, CPU)
+        length = places.neighborhood.shape[1]
+        expected = Counter((row, q * length + k) for (q, k), row in np.ndenumerate(index.numpy()))
+        end = places.square.shape[1] * length
+        found = Counter((row, n) for (row, _), n in np.ndenumerate(places.pairs.numpy()) if n != end)
+        assert found == expected and places.pairs.max() <= end
 
 
 def test_layout():
-    """Filling is at the end; places of a neighborhood have the same terms in all chunks; visits are to the point."""
+    """Filling is at the end; lists are sorted by place; visits are to the point."""
     for problem in draw_problems(100, seed=1):
         places = make_places(*problem, CPU)
-        for name in ('queries', 'keys', 'own_keys', 'seers', 'visits'):
+        for name in ('keys', 'seers', 'visits'):
             list_ = getattr(places, name)
             within = torch.arange(list_.tokens.shape[1]) < list_.counts[:, None]
             assert torch.equal(list_.tokens != HIDDEN, within), (name, problem)
             assert list_.tokens.shape[1] % TILE == 0
-        tokens, terms = places.neighborhood.tokens, places.neighborhood.terms
-        assert torch.equal(terms, terms[:1].expand_as(terms))
-        visited = (tokens != HIDDEN).unflatten(1, (-1, TILE)).any(2)
+            assert (list_.places.diff() > 0)[within[:, 1:]].all()
+        assert places.square.shape[1] % TILE == places.neighborhood.shape[1] % TILE == 0
+        visited = (places.neighborhood != HIDDEN).unflatten(1, (-1, TILE)).any(2)
         for tile, (chunks, count) in enumerate(zip(places.visits.tokens, places.visits.counts)):
             assert chunks[:count].tolist() == visited[:, tile].nonzero().flatten().tolist()
 

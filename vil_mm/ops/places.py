@@ -56,10 +56,15 @@ class Places:
             several sides.
         visits (PlaceList): The chunks that see any of a tile of
             ``neighborhood``, for each tile.
-        rows (Tensor): int32, ``(neighborhood + 1, size)``: the bias of a key's
-            place and a query's is in this row of the bias table.
-        hidden (Tensor): bool, ``(places for keys, size)``: whether a place of a
-            query does not see that of a key.
+        biases (Tensor): int32, ``(places for keys, size)``: which bias a key's
+            place and a query's have: a row of the bias table, then a global
+            token's, then minus infinity, for pairs that do not see each other.
+        mirrored (Tensor): The same for each place of a query that sees a
+            chunk, and one for hidden queries, and each place of a key in it.
+        pairs (Tensor): int32, ``(rows of the bias table, places)``: pairs of a
+            query's place and a key's, as numbers ``query * neighborhood +
+            key``, that have this bias; filled up with a number that is too
+            large by one.
     """
 
     square: Tensor
@@ -67,8 +72,9 @@ class Places:
     keys: PlaceList
     seers: PlaceList
     visits: PlaceList
-    rows: Tensor
-    hidden: Tensor
+    biases: Tensor
+    mirrored: Tensor
+    pairs: Tensor
 
     @property
     def nbytes(self) -> int:
@@ -137,17 +143,25 @@ def make_places(
     inner = torch.arange(size, device=device)
     row, column = (inner - (along[:, None] * size + inner)[:, :, None] for along in offsets)
     row, column = row[:, :, None, :, None], column[:, None, :, None, :]
-    index = (row + 2 * size - 1) * (4 * size - 1) + column + 2 * size - 1
-    hidden = ~(within_window(row, size) & within_window(column, size)) & (mask == 'exact')
-    index, hidden = (_fill(x.flatten(0, 2).flatten(1), 0) for x in (index, hidden))
+    table = ((row + 2 * size - 1) * (4 * size - 1) + column + 2 * size - 1).flatten(3).flatten(1, 2)
+    exact = (within_window(row, size) & within_window(column, size)).flatten(3).flatten(1, 2)
+    num_rows = (4 * size - 1) ** 2
+    hidden = num_rows + num_global_tokens
+    biases = torch.where(exact, table, hidden) if mask == 'exact' else table
+    numbers = torch.arange(size**2, device=device) * neighborhood.shape[1]
+    numbers = numbers + torch.arange(keys.shape[1], device=device)[:, None]
+    square = _fill(own)
+    pairs = torch.full((num_rows, size**2), square.shape[1] * neighborhood.shape[1], device=device)
+    of_globals = num_rows + torch.arange(num_global_tokens, device=device)[:, None].expand(-1, square.shape[1])
     return Places(
-        square=_fill(own),
+        square=square,
         neighborhood=neighborhood,
         keys=_compact(torch.cat([globals_, keys], 1)),
         seers=_compact(seers),
         visits=_compact(torch.where(visited, chunks, HIDDEN)),
-        rows=F.pad(index.int(), (0, 0, 0, 1)),
-        hidden=F.pad(F.pad(hidden, (0, 0, num_global_tokens, 0)), (0, 0, 0, 1), value=True),
+        biases=F.pad(torch.cat([of_globals, _fill(biases.flatten(0, 1), 0)]), (0, 0, 0, 1), value=hidden).int(),
+        mirrored=F.pad(_fill(biases.mT.flatten(0, 1), 0), (0, 0, 0, 1), value=hidden).int(),
+        pairs=pairs.scatter(0, table.flatten(0, 1), numbers).int(),
     )
 
 

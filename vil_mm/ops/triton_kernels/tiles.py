@@ -25,7 +25,7 @@ class Tokens(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What attends to what, with biases as ``bias_table.py`` writes them."""
+    """What attends to what, with biases for each pair of places."""
 
     q: Tokens
     k: Tokens
