@@ -7,7 +7,9 @@ from torch import Tensor
 from ..places import Places
 
 
-def list_biases(bias_table: Tensor | None, global_bias: Tensor | None, places: Places, heads: int, unit: float) -> Tensor:
+def list_biases(
+    bias_table: Tensor | None, global_bias: Tensor | None, places: Places, heads: int, unit: float
+) -> Tensor:
     """List all biases as :class:`vil_mm.ops.places.Places` numbers them, in the scores' unit.
 
     Returns:

@@ -101,9 +101,7 @@ def forward(q, k, v, bias_table, global_bias, *settings) -> tuple[Tensor, Tensor
     out, lse = empty_tokens(q), q.new_empty(q.shape[:3], dtype=triton_lse_dtype(q))
     results = (Tokens.of(out), lse)
     with call.on_device:
-        call.launch(
-            forward_kernel, call.chunk_tiles, call.inputs, *results, call.places.square, call.keys, call.sizes
-        )
+        call.launch(forward_kernel, call.chunk_tiles, call.inputs, *results, call.places.square, call.keys, call.sizes)
     return out, lse
 
 
@@ -115,7 +113,9 @@ def backward(grad_out, q, k, v, out, lse, bias_table, global_bias, *settings) ->
             raise ValueError(f'{name} has shape {tuple(x.shape)}, must be {tuple(shape)}')
     biases = bias_table, global_bias
     if not call.chunk_tiles:
-        return *map(torch.zeros_like, (q, k, v)), *(q.new_zeros(0) if x is None else torch.zeros_like(x) for x in biases)
+        return *map(torch.zeros_like, (q, k, v)), *(
+            q.new_zeros(0) if x is None else torch.zeros_like(x) for x in biases
+        )
     grads = [empty_tokens(x) for x in (q, k, v)]
     grad_q, grad_k, grad_v = map(Tokens.of, grads)
     saved = Saved(Tokens.of(_unit_stride(grad_out)), call.parts(*lse.shape), call.parts(*lse.shape))
