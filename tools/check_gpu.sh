@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check and measure the GPU kernels on a machine with a GPU, within 10 minutes. PyTorch and pytest are enough, nvcc adds
-# the CUDA kernels, and the OpenMMLab libraries add whole models.
+# the CUDA kernels, pytest-xdist saves time, and the OpenMMLab libraries add whole models.
 #
 #   bash tools/check_gpu.sh FOLDER [STEP ...]
 #
@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 export PYTHON=${PYTHON:-python3} PYTHONPATH=$PWD PYTHONUNBUFFERED=1 TRITON_INTERPRET=0 folder
 
 # Seconds that each step may take
-declare -A seconds=([build]=150 [check]=60 [test]=150 [sanitize]=80 [benchmark]=100 [models]=60)
+declare -A seconds=([build]=110 [check]=100 [test]=140 [sanitize]=60 [benchmark]=130 [models]=60)
 
 build() {
     command -v nvcc >/dev/null && export VIL_MM_BUILD_CUDA=1
@@ -26,13 +26,16 @@ build() {
 }
 
 check() {
-    "$PYTHON" -m vil_mm.ops.self_check
+    # each data type and head width takes up to a minute, most of it for compiling
+    "$PYTHON" -m vil_mm.ops.self_check --precisions bfloat16 --widths 32
 }
 
 test() {
     # otherwise all tests would be skipped, and pass
     "$PYTHON" -c "import torch; assert torch.cuda.is_available(), 'there is no GPU'" || return
-    "$PYTHON" -m pytest -p no:cacheprovider -q --durations=10 tests/test_ops -k '(cuda or triton) and not emulated'
+    local parallel=()
+    "$PYTHON" -c 'import xdist' 2>/dev/null && parallel=(-n 8 --dist worksteal)
+    "$PYTHON" -m pytest -p no:cacheprovider -q --durations=10 "${parallel[@]}" tests/test_ops -k '(pytorch or cuda or triton) and not emulated'
 }
 
 sanitize() {
@@ -50,7 +53,11 @@ sanitize() {
 }
 
 benchmark() {
-    "$PYTHON" tools/benchmarks/sliding_window_attention.py --suite acceptance --repeats 20 --out "$folder/acceptance"
+    local command=("$PYTHON" tools/benchmarks/sliding_window_attention.py --repeats 20) ours=('ours (triton)' 'ours (cuda)')
+    "${command[@]}" --suite acceptance --methods "${ours[@]}" 'ours (pytorch)' "publication's algorithm" 'full SDPA' 'gathered SDPA' \
+        --out "$folder/acceptance" || return
+    # tuned for minutes, so at one size
+    "${command[@]}" --suite maps --maps 56 --batch 64 --methods "${ours[@]}" FlexAttention --out "$folder/flex"
 }
 
 models() {

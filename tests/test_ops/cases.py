@@ -11,7 +11,8 @@ from vil_mm.ops import BACKENDS, sliding_window_attention, triton_kernels
 from vil_mm.ops.checks import NEIGHBORS
 
 MODES = [('exact', 'all'), *itertools.product(['block', 'cyclic'], NEIGHBORS)]
-DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'pytorch': 'cpu', 'reference': 'cpu'}
+DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'reference': 'cpu'}
+DEVICES['pytorch'] = 'cuda' if torch.cuda.is_available() else 'cpu'
 DEVICES['triton'] = 'cpu' if triton_kernels.is_interpreted() else 'cuda'
 
 if triton_kernels.why_unavailable() is None and triton_kernels.is_interpreted():

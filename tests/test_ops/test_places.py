@@ -1,9 +1,11 @@
 """Place lists against the definition, written as a loop over pairs of tokens; and their cache."""
 
+import itertools
 import random
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -11,20 +13,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.test_ops.test_sliding_window_attention import pairs
 from vil_mm.ops import places as module
 from vil_mm.ops.checks import NEIGHBORS
-from vil_mm.ops.places import HIDDEN, TILE, ZERO, PlaceList, get_places, make_places
+from vil_mm.ops.places import HIDDEN, TILE, ZERO, get_places, make_places
+from vil_mm.ops.reference import chunk_offsets, relative_index
 
 CPU = torch.device('cpu')
 
 
-def listed(queries: PlaceList, keys: PlaceList, shown):
-    """What lists say, as ``pairs`` does: how often each pair comes."""
+def listed(square, tokens, places, numbers):
+    """What lists say, as ``pairs`` does: how often each pair comes, of a token listed and one of the chunk itself."""
     found = Counter()
-    for query_list, key_list in zip(zip(queries.tokens, queries.terms), zip(keys.tokens, keys.terms)):
-        rows = query_list[1][:, None] + key_list[1]
-        tokens, others = (x.expand_as(rows) for x in (query_list[0][:, None], key_list[0]))
-        seen = (tokens >= 0) & (others != HIDDEN)
-        seen &= shown[rows.clamp(0, len(shown) - 1).long()] == 0
-        found.update(zip(tokens[seen].tolist(), others[seen].tolist(), rows[seen].tolist()))
+    for own, others, theirs in zip(square, tokens, places):
+        rows = numbers[theirs]
+        own, others = own.expand_as(rows), others[:, None].expand_as(rows)
+        seen = (own >= 0) & (others != HIDDEN) & (rows != numbers.max())
+        found.update(zip(own[seen].tolist(), others[seen].tolist(), rows[seen].tolist()))
     return found
 
 
@@ -33,45 +35,63 @@ def draw_problems(count, seed):
     for _ in range(count):
         mask = draw.choice(['block', 'exact', 'cyclic', 'torus'])
         hw_shape = draw.randint(1, 9), draw.randint(1, 9)
-        yield hw_shape, draw.randint(1, 5), mask, 'all' if mask == 'exact' else draw.choice(NEIGHBORS)
+        neighbors = 'all' if mask == 'exact' else draw.choice(NEIGHBORS)
+        yield hw_shape, draw.randint(1, 5), mask, neighbors, draw.randint(0, 3)
 
 
 def test_definition():
-    """1,000 random problems. Global tokens are not in the lists, so that their number does not matter."""
+    """1,000 random problems."""
     for problem in draw_problems(1000, seed=0):
-        places = make_places(*problem, CPU)
-        expected = Counter((query, ZERO if key is None else key, row) for query, key, row in pairs(*problem))
-        shown = places.shown
-        assert listed(places.queries, places.keys, shown) == expected, problem
-        assert listed(places.square, places.neighborhood, shown) == expected, problem
-        # whatever is hidden, kernels read a row of the table, and find minus infinity where a key is hidden
-        rows = (places.queries.terms[:, :, None] + places.keys.terms[:, None]).long()
-        assert shown[rows.movedim(1, 0)[:, places.keys.tokens == HIDDEN]].isneginf().all() and rows.min() >= 0, problem
-        real = Counter({pair: count for pair, count in expected.items() if pair[1] != ZERO})
-        assert listed(places.seers, places.own_keys, shown) == real, problem
-        rows = places.seers.terms[:, :, None] + places.own_keys.terms[:, None]
-        assert rows.min() >= 0 and rows.max() < len(shown), problem
+        places, ((h, w), size, *_, num_global) = make_places(*problem, CPU), problem
+        local = Counter(
+            (query, ZERO if key is None else key + num_global, row) for query, key, row in pairs(*problem[:-1])
+        )
+        all_globals = itertools.product(range(h * w), range(num_global))
+        expected = local + Counter((query, token, (4 * size - 1) ** 2 + token) for query, token in all_globals)
+        keys, seers, around = places.keys, places.seers, places.neighborhood
+        assert listed(places.square, keys.tokens, keys.places, places.biases) == expected, problem
+        numbered = (num_global + torch.arange(around.shape[1])).clamp(max=len(places.biases) - 1).expand_as(around)
+        assert listed(places.square, around, numbered, places.biases) == local, problem
+        own_keys = torch.where(places.square >= 0, places.square + num_global, places.square)
+        real = Counter({(key, query, row): count for (query, key, row), count in local.items() if key != ZERO})
+        assert listed(own_keys, seers.tokens, seers.places, places.mirrored) == real, problem
+        # kernels read a bias for whatever is hidden, and find minus infinity
+        for list_, numbers in ((keys, places.biases), (seers, places.mirrored)):
+            hidden = list_.places[list_.tokens == HIDDEN].long()
+            assert (numbers[hidden] == (4 * size - 1) ** 2 + num_global).all(), problem
+
+
+def test_pairs():
+    """The gradient of a bias is the sum over the pairs that have it, shown or not."""
+    for _, size, _, neighbors, _ in draw_problems(50, seed=2):
+        places = make_places((3, 4), size, 'block', neighbors, 1, CPU)
+        index = relative_index(chunk_offsets(neighbors), size, CPU)
+        length = places.neighborhood.shape[1]
+        expected = Counter((row, q * length + k) for (q, k), row in np.ndenumerate(index.numpy()))
+        end = places.square.shape[1] * length
+        found = Counter((row, n) for (row, _), n in np.ndenumerate(places.pairs.numpy()) if n != end)
+        assert found == expected and places.pairs.max() <= end
 
 
 def test_layout():
-    """Filling is at the end; places of a neighborhood have the same terms in all chunks; visits are to the point."""
+    """Filling is at the end; lists are sorted by place; visits are to the point."""
     for problem in draw_problems(100, seed=1):
         places = make_places(*problem, CPU)
-        for name in ('queries', 'keys', 'own_keys', 'seers', 'visits'):
+        for name in ('keys', 'seers', 'visits'):
             list_ = getattr(places, name)
             within = torch.arange(list_.tokens.shape[1]) < list_.counts[:, None]
             assert torch.equal(list_.tokens != HIDDEN, within), (name, problem)
             assert list_.tokens.shape[1] % TILE == 0
-        tokens, terms = places.neighborhood.tokens, places.neighborhood.terms
-        assert torch.equal(terms, terms[:1].expand_as(terms))
-        visited = (tokens != HIDDEN).unflatten(1, (-1, TILE)).any(2)
+            assert (list_.places.diff() > 0)[within[:, 1:]].all()
+        assert places.square.shape[1] % TILE == places.neighborhood.shape[1] % TILE == 0
+        visited = (places.neighborhood != HIDDEN).unflatten(1, (-1, TILE)).any(2)
         for tile, (chunks, count) in enumerate(zip(places.visits.tokens, places.visits.counts)):
             assert chunks[:count].tolist() == visited[:, tile].nonzero().flatten().tolist()
 
 
 def test_cache_is_bounded(monkeypatch):
     cache = module._Cache()
-    problems = [((9, size), 3, 'block', 'all', CPU) for size in range(1, 9)]
+    problems = [((9, size), 3, 'block', 'all', 1, CPU) for size in range(1, 9)]
     first = cache.get(*problems[0])
     assert cache.get(*problems[0]) is first
     monkeypatch.setattr(module, 'CACHE_BYTES', 3 * cache.get(*problems[-1]).nbytes)
@@ -103,7 +123,7 @@ def gpu(monkeypatch):
     return gpu
 
 
-PROBLEM = ((9, 8), 3, 'block', 'all', torch.device('cuda', 0))
+PROBLEM = ((9, 8), 3, 'block', 'all', 1, torch.device('cuda', 0))
 
 
 def test_streams(gpu):
@@ -144,10 +164,10 @@ def test_lists_can_be_captured():
             return op(*args, **(kwargs or {}))
 
     with Watch():
-        make_places((7, 9), 3, 'cyclic', 4, CPU)
+        make_places((7, 9), 3, 'cyclic', 4, 2, CPU)
         with pytest.raises(AssertionError):
             torch.tensor([1])
 
 
 def test_shared_cache():
-    assert get_places((5, 6), 3, 'block', 'all', CPU) is get_places((5, 6), 3, 'block', 'all', CPU)
+    assert get_places((5, 6), 3, 'block', 'all', 1, CPU) is get_places((5, 6), 3, 'block', 'all', 1, CPU)

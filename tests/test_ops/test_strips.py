@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.conftest import ROOT
 from tests.test_ops.cases import attend, make
@@ -27,6 +28,19 @@ def test_any_size_of_strip(mask, neighbors, chunks, monkeypatch):
     assert len(rectangles) == {0: 20, 1: 20, 2: 12, 5: 4, 6: 4, 11: 2, 1000: 1}[chunks]
     ours, expected = (attend(arguments, settings, backend, grad_out) for backend in ('pytorch', 'reference'))
     torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
+def test_attention_on_gpus(dtype):
+    """Where PyTorch's fused function is not used, products do what it does."""
+    query, key, value = (torch.randn(2, 3, tokens, 8, dtype=dtype) for tokens in (4, 6, 6))
+    mask = torch.randn(3, 4, 6, dtype=torch.promote_types(dtype, torch.float32)).masked_fill(
+        torch.eye(4, 6) > 0, -torch.inf
+    )
+    expected = F.scaled_dot_product_attention(*(x.double() for x in (query, key, value)), mask.double(), scale=0.3)
+    found = strips._attend_by_products(query, key, value, mask, 0.3)
+    eps = torch.finfo(dtype).eps
+    assert found.dtype == dtype and torch.allclose(found.double(), expected, rtol=8 * eps, atol=8 * eps)
 
 
 def test_inputs_stay():

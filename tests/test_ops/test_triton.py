@@ -255,6 +255,7 @@ def test_refusals():
     assert reason.startswith('q is on meta, must be on')
 
 
+@interpreted
 def test_it_serves_only_if_named():
     q = torch.randn(1, 1, 4, 8)
     assert torch.equal(

@@ -1,11 +1,12 @@
-"""Place lists: which tokens a chunk attends to, and where the bias of each pair of a query and a key lies.
+"""Place lists: which tokens a chunk attends to, and which bias each pair of a query and a key has.
 
-A kernel that loops over them needs to know of neither masks nor borders. They depend only on the grid and are cached.
+A kernel that loops over them needs to know of neither masks nor borders, nor of global tokens. They depend only on
+sizes and are cached.
 """
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +27,15 @@ class PlaceList:
     """A list for each chunk.
 
     Attributes:
-        tokens (Tensor): int32, ``(chunks, length)``: tokens of the grid,
-            row-major, or :data:`ZERO` or :data:`HIDDEN`.
-        terms (Tensor): int32, ``(chunks, length)``: the bias of a query and a
-            key is in row ``query term + key term`` of the bias table.
+        tokens (Tensor): int32, ``(chunks, length)``: places in the queries or
+            in the keys, or :data:`ZERO` or :data:`HIDDEN`.
+        places (Tensor): int32, of the same shape: places among all that the
+            chunk could have.
         counts (Tensor): int32, ``(chunks,)``: what lies beyond is filling.
     """
 
     tokens: Tensor
-    terms: Tensor
+    places: Tensor
     counts: Tensor
 
 
@@ -42,30 +43,38 @@ class PlaceList:
 class Places:
     """The lists of a grid.
 
+    All places that a chunk could have are, for keys: the global tokens, its neighborhood, and one for hidden keys.
+
     Attributes:
-        queries (PlaceList): The queries of each chunk.
-        keys (PlaceList): The keys that they see.
-        own_keys (PlaceList): The keys of each chunk.
-        seers (PlaceList): The queries that see them, several times on a small
-            grid, where a chunk can be a neighbor on several sides.
-        square (PlaceList): All places of each chunk, for queries.
-        neighborhood (PlaceList): All places of each chunk's neighborhood, for
-            keys. Each has the same term in all chunks, even if hidden.
+        square (Tensor): int32, ``(chunks, size)``: tokens of the chunks
+            themselves, or :data:`HIDDEN`.
+        neighborhood (Tensor): int32, ``(chunks, places)``: tokens of the keys
+            around each chunk, without the global ones.
+        keys (PlaceList): The keys that the chunks see, global tokens first.
+        seers (PlaceList): The queries that see the keys of each chunk,
+            several times on a small grid, where a chunk can be a neighbor on
+            several sides.
         visits (PlaceList): The chunks that see any of a tile of
             ``neighborhood``, for each tile.
-        shown (Tensor): float32, ``(rows,)``: what the mask adds to each row of
-            the bias table, 0 or minus infinity, and then minus infinity where
-            hidden keys lead.
+        biases (Tensor): int32, ``(places for keys, size)``: which bias a key's
+            place and a query's have: a row of the bias table, then a global
+            token's, then minus infinity, for pairs that do not see each other.
+        mirrored (Tensor): The same for each place of a query that sees a
+            chunk, and one for hidden queries, and each place of a key in it.
+        pairs (Tensor): int32, ``(rows of the bias table, places)``: pairs of a
+            query's place and a key's, as numbers ``query * neighborhood +
+            key``, that have this bias; filled up with a number that is too
+            large by one.
     """
 
-    queries: PlaceList
+    square: Tensor
+    neighborhood: Tensor
     keys: PlaceList
-    own_keys: PlaceList
     seers: PlaceList
-    square: PlaceList
-    neighborhood: PlaceList
     visits: PlaceList
-    shown: Tensor
+    biases: Tensor
+    mirrored: Tensor
+    pairs: Tensor
 
     @property
     def nbytes(self) -> int:
@@ -74,84 +83,85 @@ class Places:
 
     def tensors(self) -> list[Tensor]:
         """List all tensors."""
-        lists = [x for x in vars(self).values() if isinstance(x, PlaceList)]
-        return [self.shown, *(tensor for x in lists for tensor in vars(x).values())]
+        values = [[*vars(x).values()] if isinstance(x, PlaceList) else [x] for x in vars(self).values()]
+        return [tensor for tensors in values for tensor in tensors]
 
 
-def _fill(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
-    """Make a list of all places."""
-    filling = (0, -tokens.shape[1] % TILE)
-    counts = torch.full_like(tokens[:, 0], tokens.shape[1])
-    return PlaceList(F.pad(tokens, filling, value=HIDDEN), F.pad(terms, filling, value=hidden_term), counts)
+def _fill(x: Tensor, value: int = HIDDEN) -> Tensor:
+    """Fill lists up to whole tiles."""
+    return F.pad(x, (0, -x.shape[-1] % TILE), value=value)
 
 
-def _compact(tokens: Tensor, terms: Tensor, hidden_term: int = 0) -> PlaceList:
-    """Make a list of the places that are not hidden."""
+def _compact(tokens: Tensor) -> PlaceList:
+    """Make lists of the places that are not hidden, filled up with the place behind the last one."""
     ranks = (tokens != HIDDEN).cumsum(1, dtype=torch.int32)
-    wanted = torch.arange(1, tokens.shape[1] + 1, dtype=torch.int32, device=tokens.device)
-    index = torch.searchsorted(ranks, wanted.expand_as(ranks).contiguous())
-    tokens, terms = (F.pad(x, (0, 1), value=HIDDEN).gather(1, index) for x in (tokens, terms))
-    filled = _fill(tokens, torch.where(tokens == HIDDEN, hidden_term, terms), hidden_term)
-    return replace(filled, counts=ranks[:, -1].contiguous())
+    wanted = _fill(torch.arange(1, tokens.shape[1] + 1, dtype=torch.int32, device=tokens.device), 2**30)
+    places = torch.searchsorted(ranks, wanted.expand(len(ranks), -1).contiguous(), out_int32=True)
+    return PlaceList(F.pad(tokens, (0, 1), value=HIDDEN).gather(1, places.long()), places, ranks[:, -1].contiguous())
 
 
 def make_places(
-    hw_shape: tuple[int, int], window_size: int, mask: str, neighbors: str | int, device: torch.device
+    hw_shape: tuple[int, int],
+    window_size: int,
+    mask: str,
+    neighbors: str | int,
+    num_global_tokens: int,
+    device: torch.device,
 ) -> Places:
     """Make the lists. For the arguments, see :func:`vil_mm.ops.sliding_window_attention`.
 
     On a GPU, this neither waits nor copies, so that a CUDA graph can capture
     it.
     """
-    size, side = window_size, 4 * window_size - 1
+    size = window_size
+    # a tensor of Python numbers would be copied to the GPU
+    offsets = [torch.stack([torch.full((), x, device=device) for x in axis]) for axis in zip(*chunk_offsets(neighbors))]
 
-    def neighborhood(*offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens of all places, and their coordinates in the chunk as one number: ``(chunks, offsets * size**2)``."""
+    def tokens_around(*offsets: Tensor) -> Tensor:
+        """Tokens of all places around each chunk: ``(chunks, offsets * size**2)``."""
         axes = []
         for length, along in zip(hw_shape, offsets):
             queries, keys = key_coordinates(length, along, size)
             real = keys % queries.numel()  # wrapped around
-            seen = axis_mask(length, along, size, mask).any(1)
-            axes.append((real, real < length, seen, keys - queries[:, None, :1]))
+            axes.append((real, real < length, axis_mask(length, along, size, mask).any(1)))
         # chunk row, chunk column, offset, row, column
-        (row, on_row, row_seen, place_row), (column, on_column, column_seen, place_column) = (
-            [x[:, None, :, :, None] for x in axes[0]],
-            [x[None, :, :, None, :] for x in axes[1]],
-        )
+        row, on_row, row_seen = (x[:, None, :, :, None] for x in axes[0])
+        column, on_column, column_seen = (x[None, :, :, None, :] for x in axes[1])
         tokens = torch.where(on_row & on_column, row * hw_shape[1] + column, ZERO)
-        tokens = torch.where(row_seen & column_seen, tokens, HIDDEN)
-        places = place_row * side + place_column
-        return tokens.int().flatten(2).flatten(0, 1), places.int().flatten(2).flatten(0, 1)
+        return torch.where(row_seen & column_seen, tokens, HIDDEN).int().flatten(2).flatten(0, 1)
 
-    # a tensor of Python numbers would be copied to the GPU
-    offsets = [torch.stack([torch.full((), x, device=device) for x in axis]) for axis in zip(*chunk_offsets(neighbors))]
-    keys, key_places = neighborhood(*offsets)
-    own, own_places = neighborhood(*(x.new_zeros(1) for x in offsets))
-    seers, seer_places = neighborhood(*(-x for x in offsets))  # seeing is mutual
-    own, seers = (torch.where(x == ZERO, HIDDEN, x) for x in (own, seers))
-    middle, hidden_term = (2 * size - 1) * (side + 1), side**2
-
-    neighborhood_list = _fill(keys, middle - key_places)
-    visited = (neighborhood_list.tokens != HIDDEN).unflatten(1, (-1, TILE)).any(2).T
+    keys = tokens_around(*offsets)
+    keys = torch.where(keys < 0, keys, keys + num_global_tokens)
+    own, seers = tokens_around(*(x.new_zeros(1) for x in offsets)), tokens_around(*(-x for x in offsets))
+    own, seers = (torch.where(x == ZERO, HIDDEN, x) for x in (own, seers))  # seeing is mutual
+    globals_ = torch.arange(num_global_tokens, dtype=torch.int32, device=device).expand(len(keys), -1)
+    neighborhood = _fill(keys)
+    visited = (neighborhood != HIDDEN).unflatten(1, (-1, TILE)).any(2).T
     chunks = torch.arange(len(keys), dtype=torch.int32, device=device)
-    visits = torch.where(visited, chunks, HIDDEN)
 
-    shown = within_window(torch.arange(side, device=device) - (2 * size - 1), size) | (mask != 'exact')
-    shown = (shown[:, None] & shown).flatten()
-    shown = F.pad(
-        torch.zeros(shown.shape, device=device).masked_fill(~shown, float('-inf')),
-        (0, (size - 1) * (side + 1) + 1),
-        value=float('-inf'),
-    )
+    # key offset, key row, key column, query row, query column
+    inner = torch.arange(size, device=device)
+    row, column = (inner - (along[:, None] * size + inner)[:, :, None] for along in offsets)
+    row, column = row[:, :, None, :, None], column[:, None, :, None, :]
+    table = ((row + 2 * size - 1) * (4 * size - 1) + column + 2 * size - 1).flatten(3).flatten(1, 2)
+    exact = (within_window(row, size) & within_window(column, size)).flatten(3).flatten(1, 2)
+    num_rows = (4 * size - 1) ** 2
+    hidden = num_rows + num_global_tokens
+    biases = torch.where(exact, table, hidden) if mask == 'exact' else table
+    numbers = torch.arange(size**2, device=device) * neighborhood.shape[1]
+    numbers = numbers + torch.arange(keys.shape[1], device=device)[:, None]
+    square = _fill(own)
+    pairs = torch.full((num_rows, size**2), square.shape[1] * neighborhood.shape[1], device=device)
+    of_globals = num_rows + torch.arange(num_global_tokens, device=device)[:, None].expand(-1, square.shape[1])
     return Places(
-        queries=_compact(own, own_places),
-        keys=_compact(keys, middle - key_places, hidden_term),
-        own_keys=_compact(own, middle - own_places, middle),
-        seers=_compact(seers, seer_places),
-        square=_fill(own, own_places),
-        neighborhood=neighborhood_list,
-        visits=_compact(visits, visits),
-        shown=shown,
+        square=square,
+        neighborhood=neighborhood,
+        keys=_compact(torch.cat([globals_, keys], 1)),
+        seers=_compact(seers),
+        visits=_compact(torch.where(visited, chunks, HIDDEN)),
+        biases=F.pad(torch.cat([of_globals, _fill(biases.flatten(0, 1), 0)]), (0, 0, 0, 1), value=hidden).int(),
+        mirrored=F.pad(_fill(biases.mT.flatten(0, 1), 0), (0, 0, 0, 1), value=hidden).int(),
+        pairs=pairs.scatter(0, table.flatten(0, 1), numbers).int(),
     )
 
 

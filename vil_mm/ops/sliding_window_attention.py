@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 
 from .checks import check_mask_and_neighbors, check_tensors
-from .choice import choose_backend
+from .choice import choose_backend, constant_in_graphs
+
+
+@constant_in_graphs
+def _has_autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type)
 
 
 def sliding_window_attention(
@@ -80,11 +85,7 @@ def sliding_window_attention(
     """
     check_mask_and_neighbors(mask, neighbors)
     check_tensors(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias)
-    if (
-        torch.amp.is_autocast_available(q.device.type)
-        and torch.is_autocast_enabled(q.device.type)
-        and q.dtype != torch.float64
-    ):
+    if _has_autocast(q.device.type) and torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64:
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
     if scale is None:
         scale = q.shape[-1] ** -0.5

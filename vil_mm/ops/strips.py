@@ -25,7 +25,7 @@ from .reference import (
 FORWARD = 'vil_mm::sliding_window_attention_strips'
 BACKWARD = 'vil_mm::sliding_window_attention_strips_backward'
 #: What a strip's keys, values and scores may take, in bytes. On the CPU, they stay in its caches.
-STRIP_BYTES, STRIP_BYTES_ON_CPU = 2**25, 2**23
+STRIP_BYTES, STRIP_BYTES_ON_CPU = 2**27, 2**23
 #: How many images a strip has at most. They share its mask.
 STRIP_IMAGES = 4
 
@@ -188,12 +188,12 @@ def _forward(
             queries, keys, values = strips.chunks(q[images]), strips.surround(k[images]), strips.surround(v[images])
             for rows, columns in strips.rectangles(len(queries)):
                 query = queries[:, :, rows, columns]
-                attended = F.scaled_dot_product_attention(
+                attended = _attend(
                     query.flatten(1, 3),
                     strips.gather(keys, rows, columns),
                     strips.gather(values, rows, columns),
-                    strips.masked(bias, rows, columns)[None],
-                    scale=scale,
+                    strips.masked(bias, rows, columns),
+                    scale,
                 )
                 # In place of its queries, which no other strip needs
                 query.copy_(attended.unflatten(1, query.shape[1:4]))
@@ -201,12 +201,29 @@ def _forward(
     return out
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attend with a mask that all images share, which may be more precise."""
+    if query.device.type == 'cpu':
+        return F.scaled_dot_product_attention(query, key, value, mask[None], scale=scale)
+    # on an H200, with PyTorch 2.11, that function gave wrong results in bfloat16
+    return _attend_by_products(query, key, value, mask, scale)
+
+
+def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    return _attention(query * scale, key, mask).to(value.dtype) @ value
+
+
+def _attention(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """Compute attention weights, in the mask's precision."""
+    return (query @ key.mT).to(mask.dtype).add_(mask).softmax(-1)
+
+
 def _attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Differentiate ``scaled_dot_product_attention`` by queries, keys, values and the mask that all images share."""
     query = scale * query
-    attention = (query @ key.mT).to(mask.dtype).add_(mask).softmax(-1)
+    attention = _attention(query, key, mask)
     grad_value = attention.to(value.dtype).mT @ grad
     # By hand, because sums in PyTorch's own differentiation of the softmax depend on the number of threads
     grad_scores = (grad @ value.mT).to(mask.dtype).mul_(attention)

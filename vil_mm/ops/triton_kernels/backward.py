@@ -6,7 +6,7 @@ Weights are computed anew from the scores and the forward's log-sum-exp.
 import triton
 import triton.language as tl
 
-from .tiles import HIDDEN, TILE, exponential, first_token, load_global_bias, load_tile, product, store_tile
+from .tiles import HIDDEN, TILE, exponential, first_token, load_biases, load_tile, product, store_tile
 
 
 @triton.jit(do_not_specialize=['sizes'])
@@ -16,14 +16,13 @@ def backward_queries_kernel(
     out,
     lse,
     grad_q,
-    queries,
+    square,
     keys,
     sizes,
     HEAD_WIDTH: tl.constexpr,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    GLOBALS: tl.constexpr,
     UNIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -32,14 +31,13 @@ def backward_queries_kernel(
     That is the logarithm by which its scores become weights, and the mean of its value gradients. A program has a tile
     of a chunk's queries and runs over the keys that they see.
     """
-    tiles = queries.length // ROWS
+    tiles = sizes.square // ROWS
     tile, program = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     chunk, image_head = program % sizes.chunks, program // sizes.chunks
-    if tile * ROWS >= tl.load(queries.counts + chunk):
+    places = tile * ROWS + tl.arange(0, ROWS)
+    tokens = tl.load(square + chunk * sizes.square + places)
+    if tl.max(tokens, 0) < 0:
         return
-    head = image_head % sizes.heads
-    places = chunk * queries.length + tile * ROWS + tl.arange(0, ROWS)
-    tokens = tl.load(queries.tokens + places)
     rows = load_tile(first_token(inputs.q, image_head, sizes), tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
     grad_rows = load_tile(
         first_token(saved.grad_out, image_head, sizes), tokens, saved.grad_out.strides[2], HEAD_WIDTH, WIDTH
@@ -48,9 +46,6 @@ def backward_queries_kernel(
     log_sum = (tl.load(lse + of_tokens, mask=tokens >= 0, other=0.0) * UNIT - sizes.shift).to(tl.float32)
     tl.store(saved.log_sums + of_tokens, log_sum, mask=tokens >= 0)
     k_start, v_start = first_token(inputs.k, image_head, sizes), first_token(inputs.v, image_head, sizes)
-    k_local = k_start + tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
-    v_local = v_start + tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
-    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(queries.terms + places)
 
     if UNIT == 1:
         # computed from the output, the mean would not cancel the errors of what it is the mean of
@@ -62,27 +57,12 @@ def backward_queries_kernel(
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
     total, weighted = tl.zeros([ROWS], tl.float32), tl.zeros([ROWS], tl.float32)
     for sweep in tl.static_range(0 if UNIT == 1 else 1, 2):
-        for start in range(0, sizes.globals, GLOBALS):
-            columns = start + tl.arange(0, GLOBALS)
-            bias = load_global_bias(inputs.global_bias, head, columns, sizes, UNIT)
-            columns = tl.where(columns < sizes.globals, columns, -1)
-            key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-            value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
-            scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias[None, :]
-            weights = exponential(scores - log_sum[:, None], UNIT)
-            value_grads = product(grad_rows, value_tile, PRECISION)
-            if sweep == 0:
-                total += tl.sum(weights, 1)
-                weighted += tl.sum(weights * value_grads, 1)
-            else:
-                grads = (weights * (value_grads - mean[:, None])).to(key_tile.dtype)
-                sums = tl.dot(grads, key_tile, sums, input_precision=PRECISION)
         for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
             listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
             columns = tl.load(keys.tokens + listed)
-            bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
-            key_tile = load_tile(k_local, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-            value_tile = load_tile(v_local, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
+            bias = load_biases(inputs.biases, image_head % sizes.heads, places, tl.load(keys.places + listed))
+            key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
+            value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
             scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias
             weights = exponential(scores - log_sum[:, None], UNIT)
             value_grads = product(grad_rows, value_tile, PRECISION)
@@ -137,8 +117,8 @@ def backward_keys_kernel(
     saved,
     grad_k,
     grad_v,
-    queries,
-    keys,
+    square,
+    seers,
     sizes,
     HEAD_WIDTH: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -148,25 +128,23 @@ def backward_keys_kernel(
     PRECISION: tl.constexpr,
 ):
     """Gradients of the grid's keys and values: a program has a tile of a chunk's keys and runs over their seers."""
-    tiles = keys.length // ROWS
+    tiles = sizes.square // ROWS
     tile, program = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     chunk, image_head = program % sizes.chunks, program // sizes.chunks
-    if tile * ROWS >= tl.load(keys.counts + chunk):
+    places = tile * ROWS + tl.arange(0, ROWS)
+    rows = tl.load(square + chunk * sizes.square + places)
+    if tl.max(rows, 0) < 0:
         return
-    head = image_head % sizes.heads
-    places = chunk * keys.length + tile * ROWS + tl.arange(0, ROWS)
-    rows = tl.load(keys.tokens + places)
     rows = tl.where(rows >= 0, rows + sizes.globals, rows)
     key_tile = load_tile(first_token(inputs.k, image_head, sizes), rows, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
     value_tile = load_tile(first_token(inputs.v, image_head, sizes), rows, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
-    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(keys.terms + places)
 
     key_sums = tl.zeros([ROWS, WIDTH], tl.float32)
     value_sums = tl.zeros([ROWS, WIDTH], tl.float32)
-    for start in range(0, tl.load(queries.counts + chunk), COLUMNS):
-        listed = chunk * queries.length + start + tl.arange(0, COLUMNS)
-        tokens = tl.load(queries.tokens + listed)
-        bias = tl.load(entries[:, None] + tl.load(queries.terms + listed)[None, :])
+    for start in range(0, tl.load(seers.counts + chunk), COLUMNS):
+        listed = chunk * seers.length + start + tl.arange(0, COLUMNS)
+        tokens = tl.load(seers.tokens + listed)
+        bias = load_biases(inputs.biases, image_head % sizes.heads, places, tl.load(seers.places + listed))
         key_sums, value_sums, _ = key_gradients_step(
             inputs,
             saved,
@@ -212,10 +190,10 @@ def backward_globals_kernel(
     tiles, parts = tl.cdiv(sizes.globals, ROWS), tl.cdiv(sizes.queries, per_part)
     tile, program = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     part, image_head = program % parts, program // parts
-    head = image_head % sizes.heads
     rows = tile * ROWS + tl.arange(0, ROWS)
-    bias = load_global_bias(inputs.global_bias, head, rows, sizes, UNIT)
     rows = tl.where(rows < sizes.globals, rows, -1)
+    biases = inputs.biases.data + (image_head % sizes.heads).to(tl.int64) * inputs.biases.strides[0]
+    bias = tl.load(biases + rows * inputs.biases.strides[1], mask=rows >= 0, other=0.0)  # of the first place, as of all
     key_tile = load_tile(first_token(inputs.k, image_head, sizes), rows, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
     value_tile = load_tile(first_token(inputs.v, image_head, sizes), rows, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
 
@@ -251,7 +229,7 @@ def backward_globals_kernel(
     tl.store(bias_parts + first + rows, bias_sums * sizes.unshift, mask=rows >= 0)
 
 
-@triton.jit(do_not_specialize=['sizes', 'batch', 'first_head', 'num_parts'])
+@triton.jit(do_not_specialize=['sizes', 'hidden_place', 'batch', 'first_head', 'num_parts'])
 def backward_table_kernel(
     inputs,
     saved,
@@ -259,6 +237,7 @@ def backward_table_kernel(
     square,
     neighborhood,
     visits,
+    hidden_place,
     sizes,
     batch,
     first_head,
@@ -274,7 +253,7 @@ def backward_table_kernel(
 
     A program has a tile of both, which it sums over some of the images and chunks.
     """
-    key_tiles, query_tiles = neighborhood.length // COLUMNS, square.length // ROWS
+    key_tiles, query_tiles = sizes.neighborhood // COLUMNS, sizes.square // ROWS
     program = tl.program_id(0)
     key_tile_index, program = program % key_tiles, program // key_tiles
     query_tile_index, program = program % query_tiles, program // query_tiles
@@ -284,13 +263,10 @@ def backward_table_kernel(
     visited = key_tile_index * COLUMNS // TILE
     visitors = tl.load(visits.counts + visited)
     visits_start = visits.tokens + visited * visits.length
-    # the same in all chunks
-    query_terms, key_terms = tl.load(square.terms + row_places), tl.load(neighborhood.terms + column_places)
-    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0]
-    bias = tl.load(entries + query_terms[:, None] + key_terms[None, :])
+    # the same in all chunks; filling of the neighborhood is hidden
+    bias = load_biases(inputs.biases, head, row_places, tl.minimum(sizes.globals + column_places, hidden_place))
     q_start, grad_start = first_token(inputs.q, head, sizes), first_token(saved.grad_out, head, sizes)
-    k_start = first_token(inputs.k, head, sizes) + tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
-    v_start = first_token(inputs.v, head, sizes) + tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
+    k_start, v_start = first_token(inputs.k, head, sizes), first_token(inputs.v, head, sizes)
 
     sums = tl.zeros([ROWS, COLUMNS], tl.float32)
     begin, end = batch * visitors * part // num_parts, batch * visitors * (part + 1) // num_parts
@@ -300,8 +276,8 @@ def backward_table_kernel(
         of_image = image.to(tl.int64)
         visitor = tl.where(visitor + 1 < visitors, visitor + 1, 0)
         image += (visitor == 0).to(tl.int32)
-        tokens = tl.load(square.tokens + chunk * square.length + row_places)
-        keys = tl.load(neighborhood.tokens + chunk * neighborhood.length + column_places)
+        tokens = tl.load(square + chunk * sizes.square + row_places)
+        keys = tl.load(neighborhood + chunk * sizes.neighborhood + column_places)
         shown = tl.where(keys == HIDDEN, float('-inf'), 0.0)
         query_tile = load_tile(q_start + of_image * inputs.q.strides[0], tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
         grad_tile = load_tile(
@@ -315,5 +291,5 @@ def backward_table_kernel(
         scores = product(query_tile, key_tile, PRECISION) * (sizes.scale * UNIT) + bias + shown[None, :]
         weights = exponential(scores - log_sum[:, None], UNIT)
         sums += weights * (product(grad_tile, value_tile, PRECISION) - mean[:, None])
-    rows = ((head - first_head) * num_parts + part).to(tl.int64) * square.length + row_places
-    tl.store(parts + rows[:, None] * neighborhood.length + column_places[None, :], sums * sizes.unshift)
+    rows = ((head - first_head) * num_parts + part).to(tl.int64) * sizes.square + row_places
+    tl.store(parts + rows[:, None] * sizes.neighborhood + column_places[None, :], sums * sizes.unshift)

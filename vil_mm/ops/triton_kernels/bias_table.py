@@ -1,48 +1,45 @@
-"""The bias table as the kernels read it, and its gradient from what they write."""
+"""The biases as the kernels read them, and the bias table's gradient from what they write."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..reference import chunk_offsets
+from ..places import Places
 
 
-def prepare_table(bias_table: Tensor | None, shown: Tensor, heads: int, unit: float) -> Tensor:
-    """Write the biases and the mask into one table ``(heads, rows)``, in the scores' unit."""
-    if bias_table is None:
-        return shown.expand(heads, -1)
-    padded = F.pad(bias_table.T, (0, len(shown) - len(bias_table)))
-    return torch.add(shown, padded.float(), alpha=unit)
+def list_biases(
+    bias_table: Tensor | None, global_bias: Tensor | None, places: Places, heads: int, unit: float
+) -> Tensor:
+    """List all biases as :class:`vil_mm.ops.places.Places` numbers them, in the scores' unit.
+
+    Returns:
+        Tensor: float32, ``(heads, rows of the table + global tokens + 1)``.
+    """
+    num_rows, num_global = len(places.pairs), len(places.biases) - len(places.mirrored)
+    zeros = places.biases.new_zeros(1, 1, dtype=torch.float32)
+    table = zeros.expand(heads, num_rows) if bias_table is None else bias_table.T
+    of_globals = zeros.expand(heads, num_global) if global_bias is None else global_bias
+    return F.pad(torch.cat([table, of_globals], 1).float() * unit, (0, 1), value=float('-inf'))
 
 
-def _sum_by_distance(x: Tensor, query: int, key: int) -> Tensor:
-    """Sum over pairs of places on an axis; the result, at the end, is by place of the query minus place of the key."""
-    x = x.movedim((query, key), (-2, -1)).flip(-1)
-    size = x.shape[-1]
-    # a row more to the right for each query: rows of twice the size are read as rows that are shorter by one
-    skewed = F.pad(x, (0, size)).flatten(-2)[..., : size * (2 * size - 1)]
-    return skewed.unflatten(-1, (size, -1)).sum(-2)
+def expand_biases(biases: Tensor, numbers: Tensor) -> Tensor:
+    """Write the biases of all pairs of places ``(heads, *numbers.shape)``.
+
+    Those for a tile's rows lie side by side, whichever places a kernel lists as its columns.
+    """
+    return biases.index_select(1, numbers.flatten()).unflatten(1, numbers.shape)
 
 
-def reduce_table(parts: Tensor, window_size: int, neighbors: str | int) -> Tensor:
+def reduce_table(parts: Tensor, pairs: Tensor) -> Tensor:
     """Sum the gradients of pairs of places to those of the bias table.
 
     Args:
         parts (Tensor): ``(heads, parts, places of a chunk, places of its
             neighborhood)``, filled up to whole tiles.
-        window_size (int): Chunk size, in tokens.
-        neighbors (str | int): Which chunks the neighborhood has.
+        pairs (Tensor): See :class:`vil_mm.ops.places.Places`.
 
     Returns:
         Tensor: ``(rows, heads)``.
     """
-    size, offsets = window_size, chunk_offsets(neighbors)
-    pairs = parts.sum(1)[:, : size**2, : len(offsets) * size**2]
-    pairs = pairs.unflatten(2, (-1, size, size)).unflatten(1, (size, size))  # head, query, offset, key
-    by_distance = _sum_by_distance(_sum_by_distance(pairs, 2, 5), 1, 3)  # head, offset, column, row
-    side = 4 * size - 1
-    grad = parts.new_zeros(len(parts), side, side)
-    for i, (row, column) in enumerate(offsets):
-        rows, columns = (slice((1 - x) * size, (3 - x) * size - 1) for x in (row, column))
-        grad[:, rows, columns] += by_distance[:, i].mT
-    return grad.flatten(1).T
+    sums = F.pad(parts.sum(1).flatten(1), (0, 1))
+    return expand_biases(sums, pairs).sum(2).T

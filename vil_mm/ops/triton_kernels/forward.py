@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .tiles import exponential, first_token, load_global_bias, load_tile, product, store_tile
+from .tiles import exponential, first_token, load_biases, load_tile, product, store_tile
 
 
 @triton.jit
@@ -22,51 +22,36 @@ def forward_kernel(
     inputs,
     out,
     lse,
-    queries,
+    square,
     keys,
     sizes,
     HEAD_WIDTH: tl.constexpr,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
-    GLOBALS: tl.constexpr,
     UNIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Compute the output and the log-sum-exp of a tile of queries."""
-    tiles = queries.length // ROWS
+    tiles = sizes.square // ROWS
     tile, program = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     chunk, image_head = program % sizes.chunks, program // sizes.chunks
-    if tile * ROWS >= tl.load(queries.counts + chunk):
+    places = tile * ROWS + tl.arange(0, ROWS)
+    tokens = tl.load(square + chunk * sizes.square + places)
+    if tl.max(tokens, 0) < 0:
         return
-    head = image_head % sizes.heads
-    places = chunk * queries.length + tile * ROWS + tl.arange(0, ROWS)
-    tokens = tl.load(queries.tokens + places)
     rows = load_tile(first_token(inputs.q, image_head, sizes), tokens, inputs.q.strides[2], HEAD_WIDTH, WIDTH)
     k_start, v_start = first_token(inputs.k, image_head, sizes), first_token(inputs.v, image_head, sizes)
-    scale = sizes.scale * UNIT
 
     maximum = tl.full([ROWS], -3e38, tl.float32)  # finite, since a tile's scores can all be minus infinity
     weight = tl.zeros([ROWS], tl.float32)
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
-    for start in range(0, sizes.globals, GLOBALS):
-        columns = start + tl.arange(0, GLOBALS)
-        bias = load_global_bias(inputs.global_bias, head, columns, sizes, UNIT)
-        columns = tl.where(columns < sizes.globals, columns, -1)
-        key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-        scores = product(rows, key_tile, PRECISION) * scale + bias[None, :]
-        value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
-        maximum, weight, sums = softmax_step(scores, value_tile, maximum, weight, sums, UNIT, PRECISION)
-
-    k_start += tl.cast(sizes.globals, tl.int64) * inputs.k.strides[2]
-    v_start += tl.cast(sizes.globals, tl.int64) * inputs.v.strides[2]
-    entries = inputs.table.data + head.to(tl.int64) * inputs.table.strides[0] + tl.load(queries.terms + places)
     for start in range(0, tl.load(keys.counts + chunk), COLUMNS):
         listed = chunk * keys.length + start + tl.arange(0, COLUMNS)
         columns = tl.load(keys.tokens + listed)
-        bias = tl.load(entries[:, None] + tl.load(keys.terms + listed)[None, :])
+        bias = load_biases(inputs.biases, image_head % sizes.heads, places, tl.load(keys.places + listed))
         key_tile = load_tile(k_start, columns, inputs.k.strides[2], HEAD_WIDTH, WIDTH)
-        scores = product(rows, key_tile, PRECISION) * scale + bias
+        scores = product(rows, key_tile, PRECISION) * (sizes.scale * UNIT) + bias
         value_tile = load_tile(v_start, columns, inputs.v.strides[2], HEAD_WIDTH, WIDTH)
         maximum, weight, sums = softmax_step(scores, value_tile, maximum, weight, sums, UNIT, PRECISION)
 

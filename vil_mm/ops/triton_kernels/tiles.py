@@ -13,7 +13,7 @@ HIDDEN, TILE = tl.constexpr(place_lists.HIDDEN), tl.constexpr(place_lists.TILE)
 
 
 class Tokens(NamedTuple):
-    """A tensor ``(N, heads, tokens, d)``, or a bias ``(heads, rows)``, whose last stride is 1."""
+    """A tensor ``(N, heads, tokens, d)``, or biases ``(heads, places, places)``, whose last stride is 1."""
 
     data: Tensor
     strides: tuple[int, ...]
@@ -25,13 +25,12 @@ class Tokens(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What attends to what, with the bias table as the kernels read it."""
+    """What attends to what, with biases for each pair of places."""
 
     q: Tokens
     k: Tokens
     v: Tokens
-    table: Tokens
-    global_bias: Tokens | None
+    biases: Tokens
 
 
 class Saved(NamedTuple):
@@ -50,14 +49,14 @@ class Places(NamedTuple):
     """A place list."""
 
     tokens: Tensor
-    terms: Tensor
+    places: Tensor
     counts: Tensor
     length: int
 
     @classmethod
     def of(cls, places: PlaceList) -> 'Places':
         """Describe a place list."""
-        return cls(places.tokens, places.terms, places.counts, places.tokens.shape[1])
+        return cls(places.tokens, places.places, places.counts, places.tokens.shape[1])
 
 
 class Sizes(NamedTuple):
@@ -65,6 +64,8 @@ class Sizes(NamedTuple):
 
     heads: int
     chunks: int
+    square: int  # places of a chunk
+    neighborhood: int  # places around it
     queries: int
     globals: int
     scale: float
@@ -108,14 +109,10 @@ def store_tile(start, tokens, stride, values, HEAD_WIDTH: tl.constexpr, WIDTH: t
 
 
 @triton.jit
-def load_global_bias(global_bias, head, tokens, sizes, UNIT: tl.constexpr):
-    """Load the biases of global tokens, in the scores' unit; tokens that do not exist are hidden."""
-    exists = tokens < sizes.globals
-    bias = tl.zeros_like(tokens).to(tl.float32)
-    if global_bias is not None:
-        pointers = global_bias.data + head * global_bias.strides[0] + tokens
-        bias = tl.load(pointers, mask=exists, other=0.0).to(tl.float32) * UNIT
-    return tl.where(exists, bias, float('-inf'))
+def load_biases(biases, head, rows, columns):
+    """Load the biases of a tile, which lie side by side in memory for its rows."""
+    start = biases.data + head.to(tl.int64) * biases.strides[0]
+    return tl.load((start + rows)[:, None] + (columns * biases.strides[1])[None, :])
 
 
 @triton.jit
