@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..arguments import check_arguments
 from ..datasets.checks.configured import innermost
 from ..models.attentions import PerformerAttention, SpatialReductionAttention
 from ..models.attentions.base_attention import BaseAttention
 
 
+@check_arguments
 def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
     """Count the multiply-adds of matrix products, convolutions and attentions in a forward pass.
 
@@ -46,6 +48,7 @@ def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
     return macs
 
 
+@check_arguments
 def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
     """Count multiply-adds as the publication of Vision Longformer does.
 
@@ -84,6 +87,7 @@ def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
             handle.remove()
 
 
+@check_arguments
 def image_size(cfg: Config) -> tuple[int, int]:
     """Find the size of the images that a classifier or segmenter is trained with.
 

@@ -12,6 +12,7 @@ import torch  # noqa: E402
 from mmengine.fileio import load  # noqa: E402
 from mmpretrain.evaluation import Accuracy  # noqa: E402
 
+from ..arguments import Name, Size, check_arguments  # noqa: E402
 from ..registry import METRICS  # noqa: E402
 
 
@@ -39,7 +40,8 @@ class ImageNetReaL(Accuracy):
 
     default_prefix = 'real'
 
-    def __init__(self, ann_file: str, topk: int | Sequence[int] = 1, **kwargs) -> None:
+    @check_arguments
+    def __init__(self, ann_file: Name, topk: Size | Sequence[Size] = 1, **kwargs) -> None:
         super().__init__(topk, **kwargs)
         self.ann_file = ann_file
         self.labels = load(ann_file)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .checks import check_mask_and_neighbors, check_tensors
+from .checks import check_mask_and_neighbors, check_scale, check_tensors
 from .choice import choose_backend
 
 
@@ -75,10 +75,13 @@ def sliding_window_attention(
         Tensor: ``(N, heads, h * w, d)``, with the dtype of ``q``.
 
     Raises:
+        TypeError: If an argument is not what it should be, such as a tensor as
+            ``scale``, to which no gradient would flow.
         ValueError: If an argument is out of range, the arguments do not
             match one another, or the named backend cannot run on them.
     """
     check_mask_and_neighbors(mask, neighbors)
+    check_scale(scale)
     check_tensors(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias)
     if (
         torch.amp.is_autocast_available(q.device.type)
