@@ -30,6 +30,15 @@ def sliding_window_attention(
     Longformer's attention (Multi-Scale Vision Longformer, arXiv 2103.15358);
     it leaves out the queries of the global tokens.
 
+    NaN and infinity reach the same places in all backends. The output of a
+    query is NaN in all channels if it has a NaN or infinite number itself, if
+    one of its scores is NaN or plus infinity, or if all of its scores are minus
+    infinity, as biases can make them. A key with NaN makes that of all queries
+    of the chunks that attend to its own, even of those from which
+    ``mask='exact'`` hides it. A value with NaN makes NaN of its own channel of
+    their outputs, whatever the weight. In the backward pass, such a query gives
+    NaN to the gradients of all that it attends to.
+
     Args:
         q (Tensor): Queries of the grid, ``(N, heads, h * w, d)``, row-major,
             float64, float32, bfloat16 or float16. Like ``k`` and ``v``,
