@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ..arguments import Name, check_arguments
-
 
 class LoadedImages:
     """The images of a dataset as the first steps of its pipeline load them, in RGB.
@@ -24,7 +22,6 @@ class LoadedImages:
             swaps their channels, in BGR; files are always loaded in BGR.
     """
 
-    @check_arguments
     def __init__(self, dataset, model: nn.Module) -> None:
         self._dataset = _only_load(dataset)
         inner = getattr(model, 'module', model)  # of a wrapper for several processes, or for augmented tests
@@ -68,7 +65,6 @@ class _Loading:
         return results
 
 
-@check_arguments
 def to_bytes(image: np.ndarray) -> np.ndarray:
     """Turn an image into uint8; values beyond 0 to 255, or that are all at most 1, are stretched to this range."""
     if image.dtype == np.uint8:
@@ -80,7 +76,6 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
     return image.round().astype(np.uint8)
 
 
-@check_arguments
 def name_pictures(paths: Sequence[str | None]) -> list[str]:
     """Name one picture for each sample of a dataset.
 
@@ -107,8 +102,7 @@ def name_pictures(paths: Sequence[str | None]) -> list[str]:
     return list(names)
 
 
-@check_arguments
-def check_target(target: Name | Path, folders: Iterable[str | None]) -> None:
+def check_target(target: str | Path, folders: Iterable[str | None]) -> None:
     """Check that a picture by matplotlib can be written without harm to data.
 
     Args:

@@ -44,7 +44,10 @@ class ImageNetReaL(Accuracy):
     def __init__(self, ann_file: Name, topk: Size | Sequence[Size] = 1, **kwargs) -> None:
         super().__init__(topk, **kwargs)
         self.ann_file = ann_file
-        self.labels = load(ann_file)
+        try:
+            self.labels = load(ann_file)
+        except Exception as error:  # of many kinds, by the file's format and storage
+            raise ValueError(f'ann_file={ann_file!r} cannot be read: {error}') from error
         if not isinstance(self.labels, list) or not all(isinstance(labels, list) for labels in self.labels):
             raise ValueError(f'ann_file={ann_file} must be real.json, a list with a list of labels for each image')
 

@@ -53,7 +53,7 @@ def check_scale(scale: float | None) -> None:
 def is_integer(value: Any) -> bool:
     """Tell whether a value is an integer; in what TorchScript traces, sizes are tensors."""
     if isinstance(value, (int, torch.SymInt)):
-        return not isinstance(value, bool)
+        return value is not True and value is not False
     return isinstance(value, Integral) or torch.jit.is_tracing()
 
 
@@ -77,6 +77,21 @@ def check_sizes(hw_shape: tuple[int, int], window_size: int, num_global_tokens: 
         raise ValueError(f'num_global_tokens={num_global_tokens} must be at least 0')
 
 
+def check_dense(name: str, tensor: Tensor) -> None:
+    """Check that an argument is a tensor of a plain kind.
+
+    Raises:
+        TypeError: If it is not a tensor.
+        ValueError: If it is not dense, or has a dtype that is not supported.
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f'{name} is {type(tensor).__name__}, must be a Tensor')
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        raise ValueError(f'{name} is sparse or nested ({tensor.layout}), must be dense')
+    if tensor.dtype not in DTYPES:
+        raise ValueError(f'{name} has dtype {tensor.dtype}, must be one of {DTYPES}')
+
+
 def check_tensors(
     q: Tensor,
     k: Tensor,
@@ -95,36 +110,31 @@ def check_tensors(
             shape, dtype or device does not match the others.
     """
     check_sizes(hw_shape, window_size, num_global_tokens)
-    biases = {'bias_table': bias_table, 'global_bias': global_bias}
-    tensors = {'q': q, 'k': k, 'v': v} | {name: bias for name, bias in biases.items() if bias is not None}
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f'{name} is {type(tensor).__name__}, must be a Tensor')
-        if tensor.layout is not torch.strided or tensor.is_nested:
-            raise ValueError(f'{name} is sparse or nested ({tensor.layout}), must be dense')
-        if tensor.dtype not in DTYPES:
-            raise ValueError(f'{name} has dtype {tensor.dtype}, must be one of {DTYPES}')
+    check_dense('q', q)
     if q.ndim != 4:
         raise ValueError(f'q has shape {tuple(q.shape)}, must have 4 dimensions: (N, heads, h * w, d)')
     batch, heads, _, width = q.shape
     if width < 1:
         raise ValueError(f'q has shape {tuple(q.shape)}, its head width must be at least 1')
     grid = hw_shape[0] * hw_shape[1]
-    shapes = {
-        'q': (batch, heads, grid, width),
-        'k': (batch, heads, num_global_tokens + grid, width),
-        'v': (batch, heads, num_global_tokens + grid, width),
-        'bias_table': ((4 * window_size - 1) ** 2, heads),
-        'global_bias': (heads, num_global_tokens),
+    expected = {
+        'q': (q, (batch, heads, grid, width)),
+        'k': (k, (batch, heads, num_global_tokens + grid, width)),
+        'v': (v, (batch, heads, num_global_tokens + grid, width)),
+        'bias_table': (bias_table, ((4 * window_size - 1) ** 2, heads)),
+        'global_bias': (global_bias, (heads, num_global_tokens)),
     }
-    for name, tensor in tensors.items():
-        if tuple(tensor.shape) != shapes[name]:
+    for name, (tensor, shape) in expected.items():
+        if tensor is None and name not in 'qkv':
+            continue
+        check_dense(name, tensor)
+        if tensor.shape != shape:
             raise ValueError(
-                f'{name} has shape {tuple(tensor.shape)}, must be {shapes[name]} with hw_shape={tuple(hw_shape)}, '
+                f'{name} has shape {tuple(tensor.shape)}, must be {shape} with hw_shape={tuple(hw_shape)}, '
                 f'window_size={window_size}, num_global_tokens={num_global_tokens} and q {tuple(q.shape)}'
             )
         if tensor.device != q.device:
             raise ValueError(f'{name} is on {tensor.device}, must be on the device of q, {q.device}')
-    for name in ('k', 'v'):
-        if tensors[name].dtype != q.dtype:
-            raise ValueError(f'{name} has dtype {tensors[name].dtype}, must be that of q, {q.dtype}')
+    for name, tensor in (('k', k), ('v', v)):
+        if tensor.dtype != q.dtype:
+            raise ValueError(f'{name} has dtype {tensor.dtype}, must be that of q, {q.dtype}')
