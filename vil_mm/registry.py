@@ -6,8 +6,10 @@ Each imports its modules when a name of the scope is first looked up, so that
 
 import difflib
 from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 from ._extras import require
+from .arguments import Allowed
 
 require('mmengine')
 
@@ -17,7 +19,7 @@ from mmengine.registry import METRICS as MMENGINE_METRICS  # noqa: E402
 from mmengine.registry import MODELS as MMENGINE_MODELS  # noqa: E402
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS  # noqa: E402
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS  # noqa: E402
-from mmengine.registry import Registry  # noqa: E402
+from mmengine.registry import WEIGHT_INITIALIZERS, Registry  # noqa: E402
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='vil_mm', locations=['vil_mm.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='vil_mm', locations=['vil_mm.datasets.zip_dataset'])
@@ -52,6 +54,22 @@ def find_class(kind: str | type | None, registry: Registry, scope: str | None = 
             return scoped.get(kind)
         except RuntimeError:  # what mmengine raises for some names that it does not find
             return None
+
+
+def registered_in(registry: Registry, example: str) -> Allowed:
+    """Allow configs whose ``type`` is registered.
+
+    Args:
+        registry (Registry): Root of the registries of its sort.
+        example (str): A config, for the message.
+    """
+    return Allowed(
+        lambda cfg: find_class(cfg.get('type'), registry) is not None, f'{{}} with a registered type, such as {example}'
+    )
+
+
+NormCfg = Annotated[dict, registered_in(MMENGINE_MODELS, "dict(type='LN')")]
+InitCfg = Annotated[dict, registered_in(WEIGHT_INITIALIZERS, "dict(type='Pretrained', checkpoint='FILE')")]
 
 
 def advise(kind: str, registry: Registry, scope: str | None = None) -> str:

@@ -195,7 +195,9 @@ class Strip {
     for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
       add_row<Real>(grad_turned.data() + turned, grad_bias_.from(query, place).data, count);
     });
-    for_each_turned([&](int64_t turned, int64_t index, bool) { grad_table[index] += grad_turned.data()[turned]; });
+    for_each_turned([&](int64_t turned, int64_t index, bool seen) {
+      if (seen) grad_table[index] += grad_turned.data()[turned];
+    });
   }
 
  private:

@@ -1,11 +1,12 @@
 """The op against its definition, written as a loop over pairs of tokens."""
 
 import itertools
+import random
 
 import pytest
 import torch
 
-from tests.test_ops.cases import DEVICES, MODES, backend_parameters, make
+from tests.test_ops.cases import DEVICES, MODES, attend, backend_parameters, make
 from vil_mm.ops import BACKENDS, sliding_window_attention
 
 NEIGHBORS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
@@ -192,14 +193,114 @@ def test_huge_and_invalid_numbers(backend):
             r'k is on meta, must be on the device of q',
         ),
         (dict(global_bias=torch.rand(2, 1)), r'global_bias has shape \(2, 1\), must be \(2, 0\)'),
+        (dict(bias_table=torch.rand(49, 2).to(torch.float8_e4m3fn)), 'bias_table has dtype torch.float8_e4m3fn, must'),
+        (dict(q=torch.rand(2, 2, 12, 4).cfloat()), r'q has dtype torch.complex64, must be one of'),
+        (dict(q=[[[[0.0]]]]), 'q is list, must be a Tensor'),
+        (dict(k=None), 'k is NoneType, must be a Tensor'),
+        (dict(bias_table=[[0.0]]), 'bias_table is list, must be a Tensor'),
+        (dict(v=torch.rand(2, 2, 12, 4).double().to_sparse()), 'v is sparse or nested .* must be dense'),
+        (dict(bias_table=torch.rand(49, 2).to_sparse_csr()), 'bias_table is sparse or nested .* must be dense'),
+        (dict(k=torch.nested.nested_tensor([torch.rand(2, 12, 4)] * 2)), 'k is sparse or nested .* must be dense'),
+        (dict(scale=float('nan')), 'scale=nan must be finite'),
+        (dict(scale=float('-inf')), 'scale=-inf must be finite'),
+        (dict(scale=torch.tensor(0.5, requires_grad=True)), r'scale=tensor\(0\.5.*\) must be a number or None'),
+        (dict(scale='0.5'), r"scale='0\.5' must be a number or None"),
+        (dict(scale=True), 'scale=True must be a number or None'),
+        (dict(window_size=2.0), r'window_size=2\.0 must be an integer'),
+        (dict(window_size=True), r'window_size=True must be an integer'),
+        (dict(window_size=5000), r'window_size=5000 must be at least 1 and at most 4096'),
+        (dict(num_global_tokens=None), r'num_global_tokens=None must be an integer'),
+        (dict(num_global_tokens=0.0), r'num_global_tokens=0\.0 must be an integer'),
+        (dict(hw_shape='34'), r"hw_shape='34' must be a height and a width, both integers"),
+        (dict(hw_shape=12), r'hw_shape=12 must be a height and a width, both integers'),
+        (dict(hw_shape=(3.0, 4)), r'hw_shape=\(3\.0, 4\) must be a height and a width, both integers'),
+        (dict(hw_shape=(3, 4, 1)), r'hw_shape=\(3, 4, 1\) must be a height and a width'),
+        (dict(mask=None), r'mask=None is not one of'),
+        (dict(mask=['block']), r"mask=\['block'\] is not one of"),
+        (dict(neighbors=1.0), r'neighbors=1\.0 is not one of'),
+        (dict(neighbors=torch.tensor(1)), r'neighbors=tensor\(1\) is not one of'),
+        (dict(backend=['cpu']), r"backend=\['cpu'\] is not one of"),
     ],
 )
 @pytest.mark.parametrize('backend', [None, *BACKENDS])
 def test_errors(changes, message, backend):
     q, k, v, biases = make((3, 4), 2)
-    arguments = dict(q=q, k=k, v=v, hw_shape=(3, 4), window_size=2, **biases)
-    with pytest.raises(ValueError, match=message):
-        sliding_window_attention(**{**arguments, **changes}, backend=backend)
+    arguments = dict(q=q, k=k, v=v, hw_shape=(3, 4), window_size=2, backend=backend, **biases)
+    with pytest.raises((TypeError, ValueError), match=message):
+        sliding_window_attention(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize('name', ['q', 'k', 'v', 'bias_table', 'global_bias'])
+def test_every_other_shape_is_refused(name):
+    q, k, v, biases = make((3, 4), 2, num_global_tokens=3, heads=1)
+    arguments = dict(q=q, k=k, v=v, **biases)
+    shape = arguments[name].shape
+    shapes = [[*shape[:i], size, *shape[i + 1 :]] for i in range(len(shape)) for size in (0, 2, shape[i] + 1)]
+    for other in [*shapes, [*shape, 1], [1, *shape], shape[1:], shape[:-1], shape[::-1], []]:
+        if torch.Size(other) != shape and not (name == 'q' and list(other[1:]) == [1, 12, 4]):
+            changed = {**arguments, name: torch.zeros(other, dtype=torch.float64)}
+            with pytest.raises(ValueError, match=r'^\w+ has shape '):
+                sliding_window_attention(**changed, hw_shape=(3, 4), window_size=2, num_global_tokens=3)
+
+
+def hostile_cases():
+    """Arguments with a NaN or an infinity in a random place, or biases that hide all keys from some queries."""
+    random.seed(0)
+    torch.manual_seed(0)
+    for _ in range(48):
+        hw_shape = random.choice([(1, 3), (3, 3), (5, 7), (6, 6), (9, 4), (2, 8)])
+        window_size, num_global = random.choice([1, 2, 3]), random.choice([0, 1, 2])
+        mask, neighbors = random.choice(MODES)
+        q, k, v, biases = make(hw_shape, window_size, num_global, dtype=torch.float32, batch=1)
+        tensors = {name: x.clone() for name, x in dict(q=q, k=k, v=v, **biases).items() if x is not None}
+        grad_out = torch.randn_like(q)
+        place = random.choice(['grad_out', 'hidden', *tensors])
+        if place == 'hidden':
+            rows = len(tensors['bias_table'])
+            tensors['bias_table'][random.choice([0, rows // 2]) :, 0] = float('-inf')
+            if num_global:
+                tensors['global_bias'][0] = float('-inf')
+        else:
+            x = {**tensors, 'grad_out': grad_out}[place]
+            x[tuple(map(random.randrange, x.shape))] = random.choice([float('nan'), float('inf'), float('-inf')])
+        settings = dict(hw_shape=hw_shape, window_size=window_size, num_global_tokens=num_global)
+        yield tensors, dict(settings, mask=mask, neighbors=neighbors), grad_out, place
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda', 'pytorch'))
+def test_backends_agree_on_nan(backend):
+    """In the output and in all gradients."""
+    for tensors, settings, grad_out, place in hostile_cases():
+        results, expected = (attend(tensors, settings, name, grad_out) for name in (backend, 'reference'))
+        for name, result in results.items():
+            assert torch.equal(result.isnan(), expected[name].isnan()), (name, place, settings)
+
+
+@pytest.mark.parametrize('backend', backend_parameters())
+def test_where_nan_is(backend):
+    """As the docstring says."""
+    nan, inf, size = float('nan'), float('inf'), 3
+    tensors = dict(zip('qkv', (x.float().to(DEVICES[backend]) for x in make((9, 9), size, width=8)[:3])))
+    table = torch.zeros((4 * size - 1) ** 2, 2, device=DEVICES[backend])
+
+    def is_nan(name, value, index):
+        """Which numbers of the output are NaN if one number of a tensor, or of the table, is ``value``."""
+        changed = {key: x.clone() for key, x in dict(tensors, bias_table=table).items()}
+        changed[name][index] = value
+        out = sliding_window_attention(**changed, hw_shape=(9, 9), window_size=size, mask='exact', backend=backend)
+        return out.isnan().unflatten(2, (9, 9))
+
+    for value in (nan, inf):
+        expected = torch.zeros(2, 2, 9, 9, 8, dtype=torch.bool, device=DEVICES[backend])
+        expected[0, 1, 8, 8] = True
+        assert torch.equal(is_nan('q', value, (0, 1, 80, 5)), expected)  # a query has it
+    expected[0, 1, 3:, 3:] = True
+    assert torch.equal(is_nan('k', nan, (0, 1, 80, 5)), expected)  # a key has it, also where the mask hides it
+    expected[..., [*range(5), 6, 7]] = False
+    assert torch.equal(is_nan('v', nan, (0, 1, 80, 5)), expected)  # a channel of a value has it
+    assert is_nan('bias_table', -inf, (slice(None), 1))[:, 1].all()  # all keys are hidden
+    others = torch.arange(len(table)) != len(table) // 2
+    assert not is_nan('bias_table', -inf, (others, 1)).any()  # all but the query's own place
 
 
 def test_needs_torch_alone():

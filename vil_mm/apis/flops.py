@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from mmengine.config import Config
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..arguments import NOT_EMPTY, check_arguments
 from ..datasets.checks.configured import innermost
 from ..models.attentions import PerformerAttention, SpatialReductionAttention
 from ..models.attentions.base_attention import BaseAttention
 
+Inputs = Annotated[Sequence, NOT_EMPTY]
 
-def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
+
+@check_arguments
+def count_macs(model: nn.Module, inputs: Inputs, **kwargs) -> dict[str, int]:
     """Count the multiply-adds of matrix products, convolutions and attentions in a forward pass.
 
     The operations that run are counted one by one. The sliding window counts
@@ -46,7 +51,8 @@ def count_macs(model: nn.Module, inputs: Sequence, **kwargs) -> dict[str, int]:
     return macs
 
 
-def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
+@check_arguments
+def count_published_macs(model: nn.Module, inputs: Inputs, **kwargs) -> int:
     """Count multiply-adds as the publication of Vision Longformer does.
 
     It differs from :func:`count_macs` in two mechanisms. For spatial reduction,
@@ -84,6 +90,7 @@ def count_published_macs(model: nn.Module, inputs: Sequence, **kwargs) -> int:
             handle.remove()
 
 
+@check_arguments
 def image_size(cfg: Config) -> tuple[int, int]:
     """Find the size of the images that a classifier or segmenter is trained with.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mmengine.fileio import BaseStorageBackend, register_backend
 
+from ..arguments import Name, check_arguments
+
 
 class SharedFile(io.RawIOBase):
     """A file with a read position of its own in each process, so that forked processes do not disturb each other.
@@ -16,7 +18,8 @@ class SharedFile(io.RawIOBase):
         path (str | Path): The file.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    @check_arguments
+    def __init__(self, path: Name | Path) -> None:
         super().__init__()
         self._file = os.open(path, os.O_RDONLY)
         self._size = os.fstat(self._file).st_size
@@ -60,7 +63,8 @@ class ZipArchive:
         ValueError: If it is damaged. The message names it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    @check_arguments
+    def __init__(self, path: Name | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f'there is no zip file {self.path}')

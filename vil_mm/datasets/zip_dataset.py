@@ -11,6 +11,7 @@ from mmengine.fileio import list_from_file  # noqa: E402
 from mmpretrain.datasets import BaseDataset  # noqa: E402
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # noqa: E402
 
+from ..arguments import Name, Size, check_arguments  # noqa: E402
 from ..registry import DATASETS  # noqa: E402
 from .zip_backend import open_archive  # noqa: E402
 
@@ -26,7 +27,7 @@ class ZipDataset(BaseDataset):
     of ``ImageNet``, is therefore all that a classifier's config needs.
 
     Args:
-        data_root (str): Folder of the two files.
+        data_root (str | Path): Folder of the two files.
         split (str): The beginning of their names. Defaults to ``'train'``.
         num_classes (int, optional): Number of classes. Defaults to None: as
             many as ``metainfo`` names.
@@ -44,14 +45,15 @@ class ZipDataset(BaseDataset):
             file and the line.
     """
 
+    @check_arguments
     def __init__(
         self,
-        data_root: str,
-        split: str = 'train',
-        num_classes: int | None = None,
+        data_root: Name | Path,
+        split: Name = 'train',
+        num_classes: Size | None = None,
         metainfo: dict | None = None,
-        classes: str | Sequence[str] | None = None,
-        pipeline: Sequence = (),
+        classes: Name | Sequence[Name] | None = None,
+        pipeline: Sequence[dict | Callable] = (),
         **kwargs,
     ) -> None:
         metainfo = dict(self._compat_classes(metainfo, classes))

@@ -4,6 +4,7 @@ import argparse
 import inspect
 import os
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.distributed
@@ -17,6 +18,7 @@ from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, R
 from mmengine.runner import Runner
 
 from .._extras import EXTRAS, require
+from ..arguments import Name, check_arguments, one_of
 from ..registry import find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
 from .checks.types import explain
@@ -44,6 +46,7 @@ SAFEGUARDS = (
 )
 
 
+@check_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that all tools have."""
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
@@ -59,7 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dict | None) -> Config:
+@check_arguments
+def load_config(
+    path: Name,
+    work_dir: Name | None,
+    launcher: Annotated[str, one_of('none', 'pytorch', 'slurm', 'mpi')],
+    cfg_options: dict | None,
+) -> Config:
     """Read a config and apply the options that all tools have.
 
     Args:
@@ -88,6 +97,7 @@ def load_config(path: str, work_dir: str | None, launcher: str, cfg_options: dic
     return cfg
 
 
+@check_arguments
 def enable_amp(cfg: Config) -> None:
     """Train in mixed precision: on a GPU in float16 or the type in the config, on the CPU in bfloat16.
 
@@ -112,6 +122,7 @@ def enable_amp(cfg: Config) -> None:
             print_log(f'optim_wrapper.{name} is ignored: on the CPU, --amp means bfloat16 without a loss scale')
 
 
+@check_arguments
 def enable_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate to the actual batch size.
 
@@ -126,6 +137,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+@check_arguments
 def build_runner(cfg: Config) -> Runner:
     """Build the runner, with the safeguards of all runs, and adapted to a machine without a GPU if need be.
 

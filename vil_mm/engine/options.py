@@ -6,6 +6,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
 
 from .._extras import require
+from ..arguments import check_arguments
 from ..registry import nested_dicts
 
 #: The models that average predictions over views of an image, by library.
@@ -16,6 +17,7 @@ TTA_MODELS: dict[str, dict] = {
 }
 
 
+@check_arguments
 def disable_validation(cfg: Config) -> None:
     """Train without validation, which leaves no best checkpoint to keep.
 
@@ -28,6 +30,7 @@ def disable_validation(cfg: Config) -> None:
         checkpoint.save_best = None
 
 
+@check_arguments
 def enable_tensorboard(cfg: Config) -> None:
     """Log to TensorBoard too, in the folder ``vis_data`` of the run.
 
@@ -44,6 +47,7 @@ def enable_tensorboard(cfg: Config) -> None:
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
 
 
+@check_arguments
 def enable_test_amp(cfg: Config) -> None:
     """Test in mixed precision: on a GPU in float16, on the CPU in bfloat16.
 
@@ -58,6 +62,7 @@ def enable_test_amp(cfg: Config) -> None:
     cfg.test_cfg = dict(cfg.get('test_cfg') or {}, fp16=True)
 
 
+@check_arguments
 def enable_tta(cfg: Config) -> None:
     """Test with several views of each image, and average their predictions.
 
@@ -81,6 +86,7 @@ def enable_tta(cfg: Config) -> None:
     dataset.pipeline = pipeline
 
 
+@check_arguments
 def refuse_roi_align(cfg: Config) -> None:
     """Refuse mixed precision on the CPU for a model with mmcv's RoIAlign, which supports only float32 there.
 

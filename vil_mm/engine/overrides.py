@@ -11,6 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.utils import import_modules_from_strings
 
+from ..arguments import check_arguments
 from ..registry import find_class, nearest
 from .checks.names import INNER_KEYS, read_keys
 from .checks.schedule import find_mismatches
@@ -42,11 +43,13 @@ class OverrideAction(DictAction):
         super().__call__(parser, namespace, values, option_string)  # type: ignore[arg-type]
 
 
+@check_arguments
 def add_override_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--cfg-options``, whose value is what :func:`override` takes."""
     parser.add_argument('--cfg-options', nargs='+', action=OverrideAction, metavar='KEY=VALUE', help='config overrides')
 
 
+@check_arguments
 def override(cfg: Config, options: dict) -> None:
     """Override values of a config, or say why an override would have no effect.
 

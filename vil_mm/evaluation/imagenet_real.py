@@ -12,6 +12,7 @@ import torch  # noqa: E402
 from mmengine.fileio import load  # noqa: E402
 from mmpretrain.evaluation import Accuracy  # noqa: E402
 
+from ..arguments import Name, Size, check_arguments  # noqa: E402
 from ..registry import METRICS  # noqa: E402
 
 
@@ -39,10 +40,14 @@ class ImageNetReaL(Accuracy):
 
     default_prefix = 'real'
 
-    def __init__(self, ann_file: str, topk: int | Sequence[int] = 1, **kwargs) -> None:
+    @check_arguments
+    def __init__(self, ann_file: Name, topk: Size | Sequence[Size] = 1, **kwargs) -> None:
         super().__init__(topk, **kwargs)
         self.ann_file = ann_file
-        self.labels = load(ann_file)
+        try:
+            self.labels = load(ann_file)
+        except Exception as error:  # of many kinds, by the file's format and storage
+            raise ValueError(f'ann_file={ann_file!r} cannot be read: {error}') from error
         if not isinstance(self.labels, list) or not all(isinstance(labels, list) for labels in self.labels):
             raise ValueError(f'ann_file={ann_file} must be real.json, a list with a list of labels for each image')
 

@@ -103,5 +103,5 @@ def check_backend(name: str | None, source: str = 'backend') -> None:
         ValueError: If there is no such backend; the message begins with
             ``source``.
     """
-    if name is not None and name not in BACKENDS:
+    if name is not None and (not isinstance(name, str) or name not in BACKENDS):
         raise ValueError(f'{source}={name!r} is not one of {list(BACKENDS)}')

@@ -1,11 +1,21 @@
 """Bilinear sampling of token grids."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..arguments import Size, check_arguments, dims
 
-def sample_bilinear(values: Tensor, hw_shape: tuple[int, int], rows: Tensor, columns: Tensor) -> Tensor:
+
+@check_arguments
+def sample_bilinear(
+    values: Annotated[Tensor, dims('N', 'h * w', 'heads', 'C')],
+    hw_shape: tuple[Size, Size],
+    rows: Annotated[Tensor, dims('N', 'y', 'x', 'heads', 'i')],
+    columns: Annotated[Tensor, dims('N', 'y', 'x', 'heads', 'j')],
+) -> Tensor:
     """Sample a grid of tokens bilinearly where rows and columns cross, with zeros beyond the grid.
 
     The result is that of ``grid_sample`` on maps ``(N * heads, C, h, w)``, but

@@ -1,10 +1,13 @@
 """Depthwise convolution with one set of kernels for the batch, or one for each image."""
 
 from functools import reduce
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..arguments import Allowed, check_arguments, dims
 
 #: How many pixels a kernel's gradient sums at once: few enough for float32 to stay precise.
 PIXELS_PER_SUM = 1024
@@ -12,7 +15,19 @@ PIXELS_PER_SUM = 1024
 FASTER_FROM_SIZE, FASTER_ABOVE = 5, 2**14
 
 
-def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+Kernels = Annotated[
+    Tensor,
+    Allowed(
+        lambda weight: weight.ndim in (3, 4) and weight.shape[-1] == weight.shape[-2] and weight.shape[-1] % 2,
+        '{} of shape (C, k, k) or (N, C, k, k) with an odd k',
+    ),
+]
+
+
+@check_arguments
+def depthwise_conv2d(
+    x: Annotated[Tensor, dims('N', 'C', 'H', 'W')], weight: Kernels, bias: Annotated[Tensor, dims('C')] | None = None
+) -> Tensor:
     """Convolve every channel with its own kernel, zero-padding the map so that it keeps its size.
 
     On the CPU, the gradient of large kernels is computed as a convolution whose

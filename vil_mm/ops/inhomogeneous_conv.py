@@ -1,13 +1,25 @@
 """Depthwise convolution with its own kernels at every pixel."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..arguments import Allowed, check_arguments, dims
 
-def inhomogeneous_conv2d(x: Tensor, weight: Tensor) -> Tensor:
+Kernels = Annotated[
+    Tensor,
+    Allowed(
+        lambda weight: weight.ndim == 6 and weight.shape[2] == weight.shape[3] and weight.shape[2] % 2,
+        '{} of shape (N, G, k, k, H, W) with an odd k',
+    ),
+]
+
+
+@check_arguments
+def inhomogeneous_conv2d(x: Annotated[Tensor, dims('N', 'C', 'H', 'W')], weight: Kernels) -> Tensor:
     """Weigh the neighborhood of every pixel by that pixel's own kernels, with zeros beyond the map.
 
     Neighbors are added one by one, so that memory holds, beside inputs and

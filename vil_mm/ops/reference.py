@@ -97,6 +97,19 @@ def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tens
     return seen
 
 
+def padded_queries(hw_shape: tuple[int, int], window_size: int, device: torch.device) -> Tensor:
+    """Tell which places of the chunks are beyond the grid.
+
+    Returns:
+        Tensor: bool, ``(chunk rows, chunk columns, window_size**2, 1)``.
+    """
+    rows, columns = (
+        torch.arange(-(-length // window_size) * window_size, device=device).unflatten(0, (-1, window_size)) >= length
+        for length in hw_shape
+    )
+    return (rows[:, None, :, None] | columns[None, :, None, :]).flatten(2)[..., None]
+
+
 def seen_keys(rows: Tensor, columns: Tensor) -> Tensor:
     """Combine masks of both axes, as :func:`axis_mask` makes them.
 
@@ -158,20 +171,31 @@ def sliding_window_attention_reference(
     def attended(x: Tensor) -> Tensor:
         """Gather global tokens and then the attended chunks: ``(..., G + offsets * size**2, d)``."""
         chunks = to_chunks(x[:, :, num_global:], hw_shape, size)
-        tokens = [chunks.roll((-row, -column), (2, 3)) for row, column in offsets]
+        chunk_rows, chunk_columns = chunks.shape[2:4]
+        if mask in ('cyclic', 'torus'):
+            tokens = [chunks.roll((-row, -column), (2, 3)) for row, column in offsets]
+        else:
+            # zeros, since a weight of zero does not hide NaN
+            ring = F.pad(chunks, (0, 0, 0, 0, 1, 1, 1, 1))
+            tokens = [
+                ring.narrow(2, 1 + row, chunk_rows).narrow(3, 1 + column, chunk_columns) for row, column in offsets
+            ]
         if num_global:
             shared = x[:, :, None, None, :num_global]
-            tokens.insert(0, shared.expand(-1, -1, *chunks.shape[2:4], -1, -1))
+            tokens.insert(0, shared.expand(-1, -1, chunk_rows, chunk_columns, -1, -1))
         return torch.cat(tokens, dim=4)
 
     scores = scale * to_chunks(q, hw_shape, size) @ attended(k).transpose(-2, -1)
     global_scores, local_scores = scores.split([num_global, scores.shape[-1] - num_global], dim=-1)
     if global_bias is not None:
         global_scores = global_scores + global_bias[:, None, None, None]
+    bias = scores.new_zeros(())
     if bias_table is not None:
-        bias = bias_table[relative_index(offsets, size, q.device)].permute(2, 0, 1)
-        local_scores = local_scores + bias[:, None, None]
+        bias = bias_table[relative_index(offsets, size, q.device)].permute(2, 0, 1)[:, None, None]
     seen = seen_keys(axis_mask(hw_shape[0], rows, size, mask), axis_mask(hw_shape[1], columns, size, mask))
-    local_scores = local_scores.masked_fill(~seen, float('-inf'))
-    attention = torch.cat([global_scores, local_scores], dim=-1).softmax(dim=-1)
+    local_scores = local_scores + torch.where(seen, bias, float('-inf'))
+    scores = torch.cat([global_scores, local_scores], dim=-1)
+    # so that queries of the padding give no gradients of NaN
+    scores = scores.masked_fill(padded_queries(hw_shape, size, q.device), 0)
+    attention = scores.softmax(dim=-1)
     return from_chunks(attention.to(v.dtype) @ attended(v), hw_shape, size)

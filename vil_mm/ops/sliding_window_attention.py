@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .checks import check_mask_and_neighbors, check_tensors
+from .checks import check_mask_and_neighbors, check_scale, check_tensors
 from .choice import choose_backend, constant_in_graphs
 
 
@@ -34,6 +34,15 @@ def sliding_window_attention(
     around its own, under one softmax. This is the local half of Vision
     Longformer's attention (Multi-Scale Vision Longformer, arXiv 2103.15358);
     it leaves out the queries of the global tokens.
+
+    NaN and infinity reach the same places in all backends. The output of a
+    query is NaN in all channels if it has a NaN or infinite number itself, if
+    one of its scores is NaN or plus infinity, or if all of its scores are minus
+    infinity, as biases can make them. A key with NaN makes that of all queries
+    of the chunks that attend to its own, even of those from which
+    ``mask='exact'`` hides it. A value with NaN makes NaN of its own channel of
+    their outputs, whatever the weight. In the backward pass, such a query gives
+    NaN to the gradients of all that it attends to.
 
     Args:
         q (Tensor): Queries of the grid, ``(N, heads, h * w, d)``, row-major,
@@ -80,10 +89,13 @@ def sliding_window_attention(
         Tensor: ``(N, heads, h * w, d)``, with the dtype of ``q``.
 
     Raises:
+        TypeError: If an argument is not what it should be, such as a tensor as
+            ``scale``, to which no gradient would flow.
         ValueError: If an argument is out of range, the arguments do not
             match one another, or the named backend cannot run on them.
     """
     check_mask_and_neighbors(mask, neighbors)
+    check_scale(scale)
     check_tensors(q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias)
     if _has_autocast(q.device.type) and torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64:
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))

@@ -16,6 +16,7 @@ from .reference import (
     chunk_offsets,
     count_flops,
     from_chunks,
+    padded_queries,
     relative_index,
     seen_keys,
     sliding_window_attention_reference,
@@ -56,6 +57,7 @@ class _Strips:
         rows, columns = torch.tensor(self.offsets, device=q.device).T
         self.seen_rows = axis_mask(h, rows, window_size, mask)[:, queries]
         self.seen_columns = axis_mask(w, columns, window_size, mask)[:, queries]
+        self.padding = padded_queries(self.hw_shape, window_size, q.device)
         # That of the softmax and of sums over strips
         self.dtype = torch.promote_types(q.dtype, torch.float32)
         num_keys = num_global_tokens + len(self.offsets) * window_size**2
@@ -147,11 +149,22 @@ class _Strips:
         shared = grad.new_zeros(0) if global_bias is None else shared.sum(1).to(global_bias.dtype)
         return table, shared
 
-    def masked(self, bias: Tensor, rows: slice, columns: slice) -> Tensor:
-        """Hide what a rectangle does not see: ``(heads * chunks, window_size**2, G + offsets * window_size**2)``."""
+    def seen(self, rows: slice, columns: slice) -> Tensor:
+        """Tell what a rectangle sees: ``(chunks, window_size**2 or 1, G + offsets * window_size**2)``."""
         seen = seen_keys(self.seen_rows[rows], self.seen_columns[columns]).flatten(0, 1)
-        seen = F.pad(seen, (self.num_global, 0), value=True)
-        return torch.where(seen, bias[:, None], float('-inf')).flatten(0, 1)
+        return F.pad(seen, (self.num_global, 0), value=True)
+
+    def padded(self, rows: slice, columns: slice) -> Tensor | None:
+        """Tell which queries of a rectangle are padding: ``(heads * chunks, window_size**2, 1)``; None if none is."""
+        h, w = self.hw_shape
+        if rows.stop * self.window_size <= h and columns.stop * self.window_size <= w:
+            return None
+        return self.padding[rows, columns].flatten(0, 1).repeat(self.heads, 1, 1)
+
+
+def _masked(bias: Tensor, seen: Tensor) -> Tensor:
+    """Hide what is not seen: ``(heads * chunks, window_size**2, G + offsets * window_size**2)``."""
+    return torch.where(seen, bias[:, None], float('-inf')).flatten(0, 1)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
@@ -192,7 +205,7 @@ def _forward(
                     query.flatten(1, 3),
                     strips.gather(keys, rows, columns),
                     strips.gather(values, rows, columns),
-                    strips.masked(bias, rows, columns),
+                    _masked(bias, strips.seen(rows, columns)),
                     scale,
                 )
                 # In place of its queries, which no other strip needs
@@ -203,31 +216,36 @@ def _forward(
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attend with a mask that all images share, which may be more precise."""
-    if query.device.type == 'cpu':
-        return F.scaled_dot_product_attention(query, key, value, mask[None], scale=scale)
-    # on an H200, with PyTorch 2.11, that function gave wrong results in bfloat16
-    return _attend_by_products(query, key, value, mask, scale)
+    if query.device.type != 'cpu':
+        # on an H200, with PyTorch 2.11, the fused function gave wrong results in bfloat16
+        return _attend_by_products(query, key, value, mask, scale)
+    attended = F.scaled_dot_product_attention(query, key, value, mask[None], scale=scale)
+    # PyTorch makes zeros of a softmax over nothing, which is NaN in all other backends
+    is_hidden = mask.amax(-1, keepdim=True) == float('-inf')
+    return attended.masked_fill_(is_hidden | ~query.isfinite().all(-1, keepdim=True), float('nan'))
 
 
 def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    return _attention(query * scale, key, mask).to(value.dtype) @ value
-
-
-def _attention(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-    """Compute attention weights, in the mask's precision."""
-    return (query @ key.mT).to(mask.dtype).add_(mask).softmax(-1)
+    scores = (query * scale @ key.mT).to(mask.dtype).add_(mask)
+    return scores.softmax(-1).to(value.dtype) @ value
 
 
 def _attend_backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, padded: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Differentiate ``scaled_dot_product_attention`` by queries, keys, values and the mask that all images share."""
+    """Differentiate ``scaled_dot_product_attention`` by queries, keys, values and the mask that all images share.
+
+    Queries that are padding give no gradients, not even of NaN.
+    """
     query = scale * query
-    attention = _attention(query, key, mask)
+    scores = (query @ key.mT).to(mask.dtype).add_(mask)
+    attention = (scores if padded is None else scores.masked_fill_(padded, 0)).softmax(-1)
     grad_value = attention.to(value.dtype).mT @ grad
     # By hand, because sums in PyTorch's own differentiation of the softmax depend on the number of threads
     grad_scores = (grad @ value.mT).to(mask.dtype).mul_(attention)
     grad_scores.addcmul_(attention, grad_scores.sum(-1, keepdim=True), value=-1)
+    if padded is not None:
+        grad_scores.masked_fill_(padded, 0)
     grad_mask, grad_scores = grad_scores.sum(0), grad_scores.to(query.dtype)
     return scale * (grad_scores @ key), grad_scores.mT @ query, grad_value, grad_mask
 
@@ -260,18 +278,20 @@ def _backward(
             )
             for rows, columns in strips.rectangles(len(queries)):
                 query, grad = (x[:, :, rows, columns] for x in (queries, grads_out))
+                seen = strips.seen(rows, columns)
                 grad_query, grad_key, grad_value, grad_mask = _attend_backward(
                     grad.flatten(1, 3),
                     query.flatten(1, 3),
                     strips.gather(keys, rows, columns),
                     strips.gather(values, rows, columns),
-                    strips.masked(bias, rows, columns),
+                    _masked(bias, seen),
+                    strips.padded(rows, columns),
                     scale,
                 )
                 query.copy_(grad_query.unflatten(1, query.shape[1:4]))
                 strips.scatter(grad_key, grad_keys, rows, columns)
                 strips.scatter(grad_value, grad_values, rows, columns)
-                grad_bias += grad_mask.unflatten(0, (strips.heads, -1)).sum(1)
+                grad_bias += torch.where(seen, grad_mask.unflatten(0, (strips.heads, -1)), 0).sum(1)
             grad_q[images] = strips.tokens(queries)
             grad_k[images] = strips.unsurround(*grad_keys)
             grad_v[images] = strips.unsurround(*grad_values)

@@ -1,11 +1,23 @@
 """Attention within many small windows."""
 
+from typing import Annotated
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..arguments import Finite, Rate, check_arguments, dims
 
+Windows = Annotated[Tensor, dims('windows', 'heads', 'L', 'd')]
+
+
+@check_arguments
 def attend_in_windows(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, dropout_p: float = 0.0, scale: float | None = None
+    q: Windows,
+    k: Windows,
+    v: Windows,
+    bias: Annotated[Tensor, dims('1', 'heads', 'L', 'S')] | None = None,
+    dropout_p: Rate = 0.0,
+    scale: Finite | None = None,
 ) -> Tensor:
     """Attend within many small windows, with the result of PyTorch's ``scaled_dot_product_attention``.
 

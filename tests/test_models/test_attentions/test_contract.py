@@ -111,8 +111,8 @@ def test_repr(cls):
     'kwargs, message',
     [
         (dict(num_heads=3), 'num_heads=3 must divide embed_dims=8'),
-        (dict(num_global_tokens=-1), 'num_global_tokens=-1 must be at least 0'),
-        (dict(window_size=0), 'window_size=0 must be at least 1'),
+        (dict(num_global_tokens=-1), 'num_global_tokens=-1 must be an integer of at least 0'),
+        (dict(window_size=0), 'window_size=0 must be an integer of at least 1'),
     ],
 )
 def test_errors(cls, kwargs, message):

@@ -70,8 +70,8 @@ def test_sums_are_safe_under_autocast(dtype):
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(min_denominator=0), r'min_denominator=0 must be positive'),
-        (dict(min_denominator=float('nan')), r'min_denominator=nan must be positive'),
+        (dict(min_denominator=0), 'min_denominator=0 must be a positive'),
+        (dict(min_denominator=float('nan')), 'min_denominator=nan must be a positive'),
         (dict(attn_drop=0.1), r'attn_drop=0.1 must be 0'),
     ],
 )

@@ -149,11 +149,11 @@ def test_loading_another_number_of_global_tokens(warnings):
 @pytest.mark.parametrize(
     'cls, kwargs, message',
     [
-        (LinformerAttention, dict(grid_size=(2, 2), num_features=0), 'num_features=0 must be at least 1'),
-        (PerformerAttention, dict(num_features=0), 'num_features=0 must be at least 1'),
-        (PerformerAttention, dict(stabilizer='head'), "stabilizer='head' is not one of 'batch', 'image'"),
+        (LinformerAttention, dict(grid_size=(2, 2), num_features=0), 'num_features=0 must be an integer of at least 1'),
+        (PerformerAttention, dict(num_features=0), 'num_features=0 must be an integer of at least 1'),
+        (PerformerAttention, dict(stabilizer='head'), "stabilizer='head' must be 'batch' or 'image'"),
         (PerformerAttention, dict(attn_drop=0.1), r'attn_drop=0.1 must be 0'),
-        (SpatialReductionAttention, dict(reduction_ratio=0), 'reduction_ratio=0 must be at least 1'),
+        (SpatialReductionAttention, dict(reduction_ratio=0), 'reduction_ratio=0 must be an integer of at least 1'),
         (SlidingWindowAttention, dict(backend='tvm'), r"backend='tvm' is not one of .*'reference'"),
     ],
 )

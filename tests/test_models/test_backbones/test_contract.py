@@ -262,14 +262,14 @@ def test_later_stages_than_those_of_the_outputs_are_not_trained(family):
     [
         (
             dict(arch=dict(embed_dims=8)),
-            r"arch has the keys \['embed_dims'\]|arch\['embed_dims'\]=8 must have one value",
+            r"arch has the keys \['embed_dims'\]|arch\['embed_dims'\]=8 must be a sequence",
         ),
         (dict(out_indices=(4,)), r'out_indices=\(4,\) must name stages, 0 to 3'),
-        (dict(out_type='map'), r"out_type='map' is not one of"),
-        (dict(output_norm='first'), r"output_norm='first' is not one of 'last', 'each', None"),
+        (dict(out_type='map'), "out_type='map' must be 'featmap' or"),
+        (dict(output_norm='first'), "output_norm='first' must be 'last' or 'each' or None"),
         (dict(frozen_stages=4), r'frozen_stages=4 must be -1 to 3'),
         (dict(arch='huge'), r"arch='huge'"),
-        (dict(with_cp='attn'), r"with_cp='attn' is not one of True, False, 'ffn'"),
+        (dict(with_cp='attn'), "with_cp='attn' must be True or False or 'ffn'"),
     ],
 )
 def test_errors(family, kwargs, message):

@@ -125,8 +125,8 @@ def test_arch_string_from_the_command_line():
         ('l1,g-1_l2_l3', r"arch field 'g-1' in stage 1"),
         (None, r'arch=None must be a name'),
         (dict(embed_dims=[1]), r'must have exactly'),
-        ({**ARCH_ZOO['tiny'], 'patch_sizes': [4, 2, 2, 0]}, r"arch\['patch_sizes'\]=\[4, 2, 2, 0\] must be at least 1"),
-        ({**ARCH_ZOO['tiny'], 'attn_cfgs': [{}] * 4}, r'must have a type in all stages'),
+        ({**ARCH_ZOO['tiny'], 'patch_sizes': [4, 2, 2, 0]}, r"arch\['patch_sizes'\]=.* must be .* at least 1"),
+        ({**ARCH_ZOO['tiny'], 'attn_cfgs': [{}] * 4}, r'must be .* with a registered type'),
         ({**ARCH_ZOO['tiny'], 'depths': [1]}, r'one value per stage'),
     ],
 )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ...arguments import Name, check_arguments
 from .class_folders import check_class_folders, holds_class_folders
 from .coco import check_coco
 from .configured import find_datasets, is_remote
@@ -23,7 +24,8 @@ from .num_classes import check_num_classes
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 
-def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+@check_arguments
+def check_data(cfg: Config, loaders: Sequence[Name]) -> None:
     """Check the datasets of the given loaders, in the first process of a run that begins, not of one that resumes.
 
     The formats are COCO's annotations, label maps, and folders of classes.

@@ -8,6 +8,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS, MODELS
 
 from ..._extras import EXTRAS
+from ...arguments import check_arguments
 from ...registry import find_class, nearest
 from .names import check_names
 from .optimizer import check_optimizer
@@ -16,6 +17,7 @@ from .types import check_types
 from .weights import check_prefixes
 
 
+@check_arguments
 def check_config(cfg: Config, training: bool) -> None:
     """Check the parts of a config that a run will use.
 

@@ -9,6 +9,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...arguments import Name, check_arguments
 from ...registry import HOOKS
 from ..pictures import LoadedImages, name_pictures
 
@@ -30,7 +31,8 @@ class DrawPredictionsHook(Hook):
         out_dir (str | Path): The folder to write to.
     """
 
-    def __init__(self, out_dir: str | Path) -> None:
+    @check_arguments
+    def __init__(self, out_dir: Name | Path) -> None:
         self.out_dir = Path(out_dir)
 
     @master_only

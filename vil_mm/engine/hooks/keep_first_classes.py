@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ...arguments import Allowed, Name, check_arguments
 from ...registry import HOOKS
 
 
@@ -26,14 +28,19 @@ class KeepFirstClassesHook(Hook):
 
     Args:
         head (str): Name of the last linear layer. Defaults to ``'head.fc'``.
-        class_map (str | Sequence[str], optional): The names of the model's
+        class_map (str | Path | Sequence[str], optional): The names of the model's
             classes, in order, as the checkpoint has them, such as WordNet ids:
             a list, a text file whose lines begin with them, or a folder with
             one folder per class, such as ``'data/imagenet/train'``. Defaults to
             None: the first classes of a checkpoint that does not name them.
     """
 
-    def __init__(self, head: str = 'head.fc', class_map: str | Sequence[str] | None = None) -> None:
+    @check_arguments
+    def __init__(
+        self,
+        head: Name = 'head.fc',
+        class_map: Name | Path | Annotated[Sequence[str], Allowed(bool, '{}, at least one')] | None = None,
+    ) -> None:
         self.head = head
         self.class_map = class_map
 

@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ...arguments import Count, check_arguments
 from ...models.attentions import PerformerAttention
 from ...registry import HOOKS
 
@@ -31,9 +32,8 @@ class PerformerRedrawHook(Hook):
         ValueError: If an argument is negative.
     """
 
-    def __init__(self, first: int = 1, growth: int = 5) -> None:
-        if first < 0 or growth < 0:
-            raise ValueError(f'first={first} and growth={growth} must both be at least 0')
+    @check_arguments
+    def __init__(self, first: Count = 1, growth: Count = 5) -> None:
         self.first = first
         self.growth = growth
 

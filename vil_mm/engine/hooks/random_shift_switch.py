@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ...arguments import Rate, check_arguments
 from ...models.attentions import SlidingWindowAttention
 from ...registry import HOOKS
 
@@ -26,9 +27,8 @@ class RandomShiftSwitchHook(Hook):
         ValueError: If ``switch_ratio`` is out of its range.
     """
 
-    def __init__(self, switch_ratio: float = 0.75) -> None:
-        if not 0 <= switch_ratio <= 1:
-            raise ValueError(f'switch_ratio={switch_ratio} must be in [0, 1]')
+    @check_arguments
+    def __init__(self, switch_ratio: Rate = 0.75) -> None:
         self.switch_ratio = switch_ratio
 
     def before_train_epoch(self, runner: Runner) -> None:

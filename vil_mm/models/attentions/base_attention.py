@@ -1,8 +1,12 @@
 """The base of all attentions."""
 
+from collections.abc import Sequence
+
 from einops import rearrange
 from torch import Tensor, nn
 
+from ...arguments import Count, Rate, Size, check_arguments
+from ...registry import InitCfg
 from ..layers import ResizableModule
 
 SETTING_TYPES = bool, int, float, str, tuple
@@ -30,9 +34,11 @@ class BaseAttention(ResizableModule):
             have a bias. Defaults to True.
         attn_drop (float): Dropout rate of the attention weights. Defaults to 0.
         proj_drop (float): Dropout rate of the output. Defaults to 0.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
+        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
+            None.
 
     Raises:
+        TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of its range.
     """
 
@@ -41,27 +47,24 @@ class BaseAttention(ResizableModule):
     #: The argument that ``f`` means in a published arch string of ViL, or None if the attention ignores it.
     arch_feature: str | None = None
 
+    @check_arguments
     def __init__(
         self,
-        embed_dims: int,
-        num_heads: int,
+        embed_dims: Size,
+        num_heads: Size,
         *,
-        num_global_tokens: int = 0,
-        grid_size: tuple[int, int] | None = None,
-        window_size: int | None = None,
-        in_dims: int | None = None,
+        num_global_tokens: Count = 0,
+        grid_size: tuple[Size, Size] | None = None,
+        window_size: Size | None = None,
+        in_dims: Size | None = None,
         qkv_bias: bool = True,
-        attn_drop: float = 0.0,
-        proj_drop: float = 0.0,
-        init_cfg: dict | None = None,
+        attn_drop: Rate = 0.0,
+        proj_drop: Rate = 0.0,
+        init_cfg: InitCfg | Sequence[InitCfg] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_heads < 1 or embed_dims < 1 or embed_dims % num_heads:
+        if embed_dims % num_heads:
             raise ValueError(f'num_heads={num_heads} must divide embed_dims={embed_dims}')
-        if num_global_tokens < 0:
-            raise ValueError(f'num_global_tokens={num_global_tokens} must be at least 0')
-        if window_size is not None and window_size < 1:
-            raise ValueError(f'window_size={window_size} must be at least 1')
         self.embed_dims = embed_dims
         self.in_dims = in_dims or embed_dims
         self.num_heads = num_heads

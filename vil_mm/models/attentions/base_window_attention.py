@@ -1,10 +1,13 @@
 """The base of attentions within windows that do not overlap."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
+from ...arguments import Size, check_arguments, one_of
 from ...ops import attend_in_windows
 from ..layers import RelativePositionBias, join_windows
 from .base_attention import BaseAttention, merge_heads
@@ -33,19 +36,18 @@ class BaseWindowAttention(BaseAttention):
     has_relative_position_bias = True
     arch_feature = 'window_size'
 
+    @check_arguments
     def __init__(
         self,
-        embed_dims: int,
-        num_heads: int,
+        embed_dims: Size,
+        num_heads: Size,
         *,
-        window_size: int = 7,
-        padding: str = 'end',
+        window_size: Size = 7,
+        padding: Annotated[str, one_of('end', 'both')] = 'end',
         relative_position_bias: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(embed_dims, num_heads, window_size=window_size, **kwargs)
-        if padding not in ('end', 'both'):
-            raise ValueError(f"padding={padding!r} is not one of 'end', 'both'")
         self.padding = padding
         self.scale = None  # of PyTorch: (embed_dims / num_heads) ** -0.5
         self.relative_position_bias = None

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...arguments import Size, check_arguments
 from ...registry import MODELS
 from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
@@ -32,10 +33,11 @@ class FullAttention(BaseAttention):
 
     has_relative_position_bias = True
 
+    @check_arguments
     def __init__(
         self,
-        embed_dims: int,
-        num_heads: int,
+        embed_dims: Size,
+        num_heads: Size,
         *,
         relative_position_bias: bool = False,
         resize_bias: bool = False,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ...arguments import Positive, Size, check_arguments
 from ...registry import MODELS
 from .base_attention import BaseAttention, merge_heads
 
@@ -32,10 +33,9 @@ class LinearAttention(BaseAttention):
         ValueError: If an argument is out of its range.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, *, min_denominator: float = 100.0, **kwargs) -> None:
+    @check_arguments
+    def __init__(self, embed_dims: Size, num_heads: Size, *, min_denominator: Positive = 100.0, **kwargs) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
-        if not min_denominator > 0:
-            raise ValueError(f'min_denominator={min_denominator} must be positive')
         if self.attn_drop:
             raise ValueError(f'attn_drop={self.attn_drop} must be 0: there are no attention weights to drop')
         self.min_denominator = min_denominator

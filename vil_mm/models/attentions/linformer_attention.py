@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments
 from ...registry import MODELS
 from .base_attention import BaseAttention, merge_heads
 
@@ -35,12 +36,11 @@ class LinformerAttention(BaseAttention):
 
     arch_feature = 'num_features'
 
+    @check_arguments
     def __init__(
-        self, embed_dims: int, num_heads: int, *, num_features: int = 256, share_kv: bool = True, **kwargs
+        self, embed_dims: Size, num_heads: Size, *, num_features: Size = 256, share_kv: bool = True, **kwargs
     ) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
-        if num_features < 1:
-            raise ValueError(f'num_features={num_features} must be at least 1')
         if self.grid_size is None:
             raise ValueError('grid_size=None: Linformer attention needs the grid that it is built for')
         self.num_features = num_features

@@ -1,8 +1,11 @@
 """Performer: softmax attention approximated by random features."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments, one_of
 from ...registry import MODELS
 from .base_attention import BaseAttention, merge_heads
 
@@ -53,14 +56,17 @@ class PerformerAttention(BaseAttention):
 
     arch_feature = 'num_features'
 
+    @check_arguments
     def __init__(
-        self, embed_dims: int, num_heads: int, *, num_features: int = 256, stabilizer: str = 'batch', **kwargs
+        self,
+        embed_dims: Size,
+        num_heads: Size,
+        *,
+        num_features: Size = 256,
+        stabilizer: Annotated[str, one_of('batch', 'image')] = 'batch',
+        **kwargs,
     ) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
-        if num_features < 1:
-            raise ValueError(f'num_features={num_features} must be at least 1')
-        if stabilizer not in ('batch', 'image'):
-            raise ValueError(f"stabilizer={stabilizer!r} is not one of 'batch', 'image'")
         if self.attn_drop:
             raise ValueError(f'attn_drop={self.attn_drop} must be 0: there are no attention weights to drop')
         self.num_features = num_features

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments
 from ...ops import sliding_window_attention
 from ...ops.backends import check_backend
 from ...ops.checks import NEIGHBORS, check_mask_and_neighbors
@@ -55,12 +56,13 @@ class SlidingWindowAttention(BaseAttention):
     has_relative_position_bias = True
     arch_feature = 'window_size'
 
+    @check_arguments
     def __init__(
         self,
-        embed_dims: int,
-        num_heads: int,
+        embed_dims: Size,
+        num_heads: Size,
         *,
-        window_size: int = 7,
+        window_size: Size = 7,
         mask: str = 'block',
         neighbors: str | int = 'all',
         share_global_proj: bool = True,

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments
 from ...registry import MODELS
 from ..layers import skip_other_shapes, to_map
 from .base_attention import BaseAttention, merge_heads
@@ -35,10 +36,9 @@ class SpatialReductionAttention(BaseAttention):
 
     arch_feature = 'reduction_ratio'
 
-    def __init__(self, embed_dims: int, num_heads: int, *, reduction_ratio: int = 2, **kwargs) -> None:
+    @check_arguments
+    def __init__(self, embed_dims: Size, num_heads: Size, *, reduction_ratio: Size = 2, **kwargs) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
-        if reduction_ratio < 1:
-            raise ValueError(f'reduction_ratio={reduction_ratio} must be at least 1')
         self.reduction_ratio = reduction_ratio
         self.reduction = nn.Conv2d(embed_dims, embed_dims, reduction_ratio, reduction_ratio, bias=False)
         self.reduction.register_load_state_dict_pre_hook(skip_other_shapes)

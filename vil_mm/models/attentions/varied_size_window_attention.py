@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments
 from ...ops import sample_bilinear
 from ...registry import MODELS
 from ..layers import cut_windows, pad_to_windows
@@ -55,10 +56,11 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         ValueError: If an argument is out of its range.
     """
 
+    @check_arguments
     def __init__(
         self,
-        embed_dims: int,
-        num_heads: int,
+        embed_dims: Size,
+        num_heads: Size,
         *,
         swap_window_counts: bool = False,
         relative_position_bias: bool = True,

@@ -1,14 +1,16 @@
 """DWNet: depthwise convolution in place of window attention."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from ..base import BaseBackbone, BaseBlock, Stage, arch_settings, drop_path_rates
+from ...arguments import DropPathRate, Rate, Size, check_arguments, one_of
+from ...registry import MODELS, NormCfg
+from ..base import BaseBackbone, BaseBlock, OutputNorm, Recomputed, Stage, arch_settings, drop_path_rates
 from ..layers import (
     DepthwiseConv,
     DynamicDepthwiseConv,
@@ -150,26 +152,23 @@ class DWNet(BaseBackbone):
     published_entry = 'layers.0.blocks.0.attn2conv.'
     converter = 'tools/model_converters/dwnet2mm.py'
 
+    @check_arguments
     def __init__(
         self,
         arch: str | dict = 'tiny',
         *,
-        conv_type: str = 'static',
-        num_groups: int = 32,
-        pad_size_divisor: int | None = None,
-        in_channels: int = 3,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.2,
-        with_cp: bool | str = False,
-        output_norm: str | None = 'last',
-        norm_cfg: dict = dict(type='BN'),
+        conv_type: Annotated[str, one_of('static', 'dynamic', 'inhomogeneous')] = 'static',
+        num_groups: Size = 32,
+        pad_size_divisor: Size | None = None,
+        in_channels: Size = 3,
+        drop_rate: Rate = 0.0,
+        drop_path_rate: DropPathRate = 0.2,
+        with_cp: Recomputed = False,
+        output_norm: OutputNorm | None = 'last',
+        norm_cfg: NormCfg = dict(type='BN'),
         **kwargs,
     ) -> None:
-        settings = arch_settings(arch, self.arch_zoo, ('embed_dims', 'depths'))
-        if conv_type not in self.entries_of_kind:
-            raise ValueError(f'conv_type={conv_type!r} is not one of {list(self.entries_of_kind)}')
-        if pad_size_divisor is not None and pad_size_divisor < 1:
-            raise ValueError(f'pad_size_divisor={pad_size_divisor} must be at least 1, or None')
+        settings = arch_settings(arch, self.arch_zoo)
         block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
         stages: list[Stage] = []
         for embed_dims, rates in zip(settings['embed_dims'], drop_path_rates(drop_path_rate, settings['depths'])):
@@ -207,7 +206,7 @@ class DWNet(BaseBackbone):
         return super()._explain_foreign(names, missing)
 
 
-def build_depthwise(conv_type: str, channels: int, num_groups: int, norm_cfg: dict) -> nn.Module:
+def build_depthwise(conv_type: str, channels: int, num_groups: Size, norm_cfg: dict) -> nn.Module:
     """Build a depthwise convolution of one of the kinds of :class:`DWNet`."""
     if conv_type == 'static':
         return DepthwiseConv(channels, KERNEL_SIZE)

@@ -7,8 +7,19 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
+from ...arguments import DropPathRate, Rate, Size, check_arguments
+from ...registry import MODELS, InitCfg, NormCfg
+from ..base import (
+    AttentionBlock,
+    AttentionFactory,
+    AttnCfg,
+    BaseBackbone,
+    Recomputed,
+    Stage,
+    arch_settings,
+    drop_path_rates,
+    grid_sizes,
+)
 from ..base.arch import SWIN_SIZES
 from ..layers import (
     BaseEmbedding,
@@ -190,33 +201,43 @@ class L2ViT(BaseBackbone):
     published_entry = 'downsample_layers.0.'
     converter = 'tools/model_converters/l2vit2mm.py'
 
+    @check_arguments
     def __init__(
         self,
         arch: str | dict = 'tiny',
         *,
-        window_size: int = 7,
-        img_size: int | tuple[int, int] = 224,
-        in_channels: int = 3,
-        attn_cfg: dict | Sequence[dict | None] | None = None,
-        global_attn_cfg: dict | Sequence[dict | None] | None = None,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        with_cp: bool | str = False,
-        norm_cfg: dict = dict(type='LN', eps=1e-5),
-        init_cfg: dict | Sequence[dict] | None = (
+        window_size: Size = 7,
+        img_size: Size | tuple[Size, Size] = 224,
+        in_channels: Size = 3,
+        attn_cfg: AttnCfg = None,
+        global_attn_cfg: AttnCfg = None,
+        drop_rate: Rate = 0.0,
+        drop_path_rate: DropPathRate = 0.1,
+        with_cp: Recomputed = False,
+        norm_cfg: NormCfg = dict(type='LN', eps=1e-5),
+        init_cfg: InitCfg | Sequence[InitCfg] | None = (
             dict(type='TruncNormal', layer=['Linear', 'Conv2d'], std=0.02, bias=0.0),
             dict(type='Constant', layer=['LayerNorm', 'BatchNorm2d'], val=1.0, bias=0.0),
         ),
         **kwargs,
     ) -> None:
-        settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
+        settings = arch_settings(arch, self.arch_zoo)
         num_stages = len(settings['depths'])
         grids = grid_sizes(img_size, [STEM_STRIDE] + [STRIDE] * (num_stages - 1))
         local_attns, global_attns = (
             AttentionFactory(
-                [dict(type=own)] * num_stages, changes, own, grids, window_size=window_size, proj_drop=drop_rate
+                [dict(type=own)] * num_stages,
+                changes,
+                own,
+                grids,
+                argument,
+                window_size=window_size,
+                proj_drop=drop_rate,
             )
-            for own, changes in ((LOCAL_ATTENTION, attn_cfg), (GLOBAL_ATTENTION, global_attn_cfg))
+            for own, changes, argument in (
+                (LOCAL_ATTENTION, attn_cfg, 'attn_cfg'),
+                (GLOBAL_ATTENTION, global_attn_cfg, 'global_attn_cfg'),
+            )
         )
         block_cfg: dict = dict(norm_cfg=norm_cfg, drop_rate=drop_rate, with_cp=with_cp)
         stages: list[Stage] = []

@@ -1,11 +1,20 @@
 """Swin Transformer with varied-size windows."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, arch_settings, drop_path_rates, grid_sizes
+from ...arguments import DropPathRate, Rate, Size, check_arguments
+from ...registry import MODELS, NormCfg
+from ..base import (
+    AttentionBlock,
+    AttentionFactory,
+    AttnCfg,
+    BaseBackbone,
+    Recomputed,
+    Stage,
+    arch_settings,
+    drop_path_rates,
+    grid_sizes,
+)
 from ..base.arch import SWIN_SIZES
 from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging, to_map, to_tokens
 
@@ -81,21 +90,22 @@ class SwinVSA(BaseBackbone):
     published_entry = 'layers.0.blocks.0.attn.'
     converter = 'tools/model_converters/swin2mm.py'
 
+    @check_arguments
     def __init__(
         self,
         arch: str | dict = 'tiny',
         *,
-        window_size: int = 7,
-        img_size: int | tuple[int, int] = 224,
-        in_channels: int = 3,
-        attn_cfg: dict | Sequence[dict | None] | None = None,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        with_cp: bool | str = False,
-        norm_cfg: dict = dict(type='LN', eps=1e-5),
+        window_size: Size = 7,
+        img_size: Size | tuple[Size, Size] = 224,
+        in_channels: Size = 3,
+        attn_cfg: AttnCfg = None,
+        drop_rate: Rate = 0.0,
+        drop_path_rate: DropPathRate = 0.1,
+        with_cp: Recomputed = False,
+        norm_cfg: NormCfg = dict(type='LN', eps=1e-5),
         **kwargs,
     ) -> None:
-        settings = arch_settings(arch, self.arch_zoo, at_least_one=('embed_dims', 'depths', 'num_heads'))
+        settings = arch_settings(arch, self.arch_zoo)
         num_stages = len(settings['depths'])
         attns = AttentionFactory(
             [dict(type=ATTENTION)] * num_stages,

@@ -1,13 +1,24 @@
 """Multi-Scale Vision Longformer."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from ..base import AttentionBlock, AttentionFactory, BaseBackbone, Stage, drop_path_rates, grid_sizes
+from ...arguments import DropPathRate, Rate, Size, check_arguments, one_of
+from ...registry import MODELS, NormCfg
+from ..base import (
+    AttentionBlock,
+    AttentionFactory,
+    AttnCfg,
+    BaseBackbone,
+    Recomputed,
+    Stage,
+    drop_path_rates,
+    grid_sizes,
+)
 from ..layers import AbsolutePositionEmbedding, BaseEmbedding, PatchEmbedding
 from .vil_arch import ARCH_ZOO, SLIDING_WINDOW, is_arch_string, join_arch, parse_stages, resolve_arch
 
@@ -82,7 +93,7 @@ class ViL(BaseBackbone):
         arch (str | dict | Sequence[str]): A name in ``ViL.arch_zoo``, a
             published arch string such as
             ``'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'``, or a dict with one value
-            per stage under each key of ``vil_arch.ARCH_KEYS``. The string may
+            per stage under each key of ``vil_arch.ARCH_HINTS``. The string may
             also be given as the list that mmengine's ``--cfg-options`` makes of
             it. Defaults to ``'small'``.
         absolute_position (bool, optional): Whether all stages add an absolute
@@ -130,25 +141,24 @@ class ViL(BaseBackbone):
     published_entry = 'layer1.0.'
     converter = 'tools/model_converters/vil2mm.py'
 
+    @check_arguments
     def __init__(
         self,
         arch: str | dict | Sequence[str] = 'small',
         *,
-        img_size: int | tuple[int, int] = 224,
-        in_channels: int = 3,
+        img_size: Size | tuple[Size, Size] = 224,
+        in_channels: Size = 3,
         absolute_position: bool | None = None,
-        position_fit: str = 'interpolate',
-        partial_patches: str = 'pad',
+        position_fit: Annotated[str, one_of('interpolate', 'crop')] = 'interpolate',
+        partial_patches: Annotated[str, one_of('pad', 'drop')] = 'pad',
         relative_position_bias: bool | None = None,
-        attn_cfg: dict | Sequence[dict | None] | None = None,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        with_cp: bool | str = False,
-        norm_cfg: dict = dict(type='LN', eps=1e-6),
+        attn_cfg: AttnCfg = None,
+        drop_rate: Rate = 0.0,
+        drop_path_rate: DropPathRate = 0.1,
+        with_cp: Recomputed = False,
+        norm_cfg: NormCfg = dict(type='LN', eps=1e-6),
         **kwargs,
     ) -> None:
-        if partial_patches not in ('pad', 'drop'):
-            raise ValueError(f"partial_patches={partial_patches!r} is not one of 'pad', 'drop'")
         arch = join_arch(arch)
         settings = resolve_arch(arch)
         if is_arch_string(arch):

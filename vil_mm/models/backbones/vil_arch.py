@@ -2,9 +2,14 @@
 
 from typing import Any, TypeGuard
 
-from ..base.arch import arch_settings
+from ...arguments import Count, Size
+from ..base.arch import SIZES, arch_settings
+from ..base.attn_cfg import AttentionCfg
 
-ARCH_KEYS = ('embed_dims', 'depths', 'num_heads', 'num_global_tokens', 'patch_sizes', 'attn_cfgs', 'absolute_position')
+#: What a value of one stage allows, by key.
+ARCH_HINTS: dict[str, Any] = dict(
+    SIZES, num_global_tokens=Count, patch_sizes=Size, attn_cfgs=AttentionCfg, absolute_position=bool
+)
 
 SLIDING_WINDOW: dict = dict(type='vil_mm.SlidingWindowAttention', window_size=7)
 FULL = dict(type='vil_mm.FullAttention')
@@ -63,12 +68,12 @@ def parse_arch_string(arch: str) -> dict[str, list]:
         arch (str): The string, of three or four stages.
 
     Returns:
-        dict[str, list]: Per-stage settings under ``ARCH_KEYS``.
+        dict[str, list]: Per-stage settings under the keys of ``ARCH_HINTS``.
 
     Raises:
         ValueError: If it is malformed; the message names stage and field.
     """
-    settings: dict[str, list[Any]] = {key: [] for key in ARCH_KEYS}
+    settings: dict[str, list[Any]] = {key: [] for key in ARCH_HINTS}
     for fields in parse_stages(arch):
         for letter in 'hdngp':
             settings[_FIELDS[letter][0]].append(fields[letter])
@@ -136,7 +141,4 @@ def resolve_arch(arch: str | dict) -> dict[str, list]:
             f'arch={arch!r} is not one of {list(ARCH_ZOO)}, nor a published arch string such as '
             "'l1,h3,d96,n1,s1,g1,p4,f7,a0_l2,...'"
         )
-    settings = arch_settings(arch, ARCH_ZOO, at_least_one=('embed_dims', 'depths', 'num_heads', 'patch_sizes'))
-    if not all('type' in cfg for cfg in settings['attn_cfgs']):
-        raise ValueError(f"arch['attn_cfgs']={settings['attn_cfgs']} must have a type in all stages")
-    return settings
+    return arch_settings(arch, ARCH_ZOO, ARCH_HINTS)

@@ -9,8 +9,20 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...registry import MODELS
-from ..base import MLP_RATIO, AttentionBlock, AttentionFactory, BaseBackbone, Stage, drop_path_rates, grid_sizes
+from ...arguments import DropPathRate, Rate, Size, check_arguments
+from ...registry import MODELS, NormCfg
+from ..base import (
+    MLP_RATIO,
+    AttentionBlock,
+    AttentionFactory,
+    AttnCfg,
+    BaseBackbone,
+    OutputNorm,
+    Recomputed,
+    Stage,
+    drop_path_rates,
+    grid_sizes,
+)
 from ..layers import BaseEmbedding, ConvPositionEncoding, build_token_norm, grid_of, pad_to_multiple, to_map, to_tokens
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
 
@@ -209,18 +221,19 @@ class ViTAEv2(BaseBackbone):
     published_entry = 'layers.0.RC.'
     converter = 'tools/model_converters/vitae2mm.py'
 
+    @check_arguments
     def __init__(
         self,
         arch: str | dict = 'vsa-small',
         *,
-        img_size: int | tuple[int, int] = 224,
-        in_channels: int = 3,
-        attn_cfg: dict | Sequence[dict | None] | None = None,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        with_cp: bool | str = False,
-        output_norm: str | None = None,
-        norm_cfg: dict = dict(type='LN', eps=1e-6),
+        img_size: Size | tuple[Size, Size] = 224,
+        in_channels: Size = 3,
+        attn_cfg: AttnCfg = None,
+        drop_rate: Rate = 0.0,
+        drop_path_rate: DropPathRate = 0.1,
+        with_cp: Recomputed = False,
+        output_norm: OutputNorm | None = None,
+        norm_cfg: NormCfg = dict(type='LN', eps=1e-6),
         **kwargs,
     ) -> None:
         settings = resolve_arch(arch)

@@ -1,6 +1,11 @@
 """Architectures of ViTAEv2."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from ...arguments import Size
 from ..base.arch import arch_settings
+from ..base.attn_cfg import AttentionCfg
 
 WINDOW: dict = dict(type='vil_mm.WindowAttention', window_size=7, padding='both')
 FULL: dict = dict(type='vil_mm.FullAttention')
@@ -80,6 +85,11 @@ ARCH_ZOO: dict[str, dict[str, list]] = {
     'vsa-base': _wide_vsa([128, 256, 512, 1024], [2, 2, 12, 2]),
 }
 
+#: What a value of one stage allows, by key.
+ARCH_HINTS: dict[str, Any] = dict.fromkeys(ARCH_ZOO['small'], Size) | dict(
+    attn_cfgs=AttentionCfg, reduction_attn_cfgs=AttentionCfg, dilations=Sequence[Size], position_encoding=bool
+)
+
 
 def resolve_arch(arch: str | dict) -> dict[str, list]:
     """Turn a name of ``ARCH_ZOO`` or a dict into settings, one value per stage under each key of its entries.
@@ -87,15 +97,11 @@ def resolve_arch(arch: str | dict) -> dict[str, list]:
     Raises:
         ValueError: If it is neither.
     """
-    positive = [key for key in ARCH_ZOO['small'] if key.endswith(('_dims', 'heads', 'groups', 'depths'))]
-    settings = arch_settings(arch, ARCH_ZOO, positive)
+    settings = arch_settings(arch, ARCH_ZOO, ARCH_HINTS)
     if len(settings['depths']) != 4:
         raise ValueError(f'arch has {len(settings["depths"])} stages, must have 4')
-    for key in ('attn_cfgs', 'reduction_attn_cfgs'):
-        if not all('type' in cfg for cfg in settings[key]):
-            raise ValueError(f'arch[{key!r}]={settings[key]} must have a type in all stages')
-    if not all(dilations and min(dilations) >= 1 for dilations in settings['dilations']):
-        raise ValueError(f"arch['dilations']={settings['dilations']} must have dilations of at least 1 in all stages")
+    if not all(settings['dilations']):
+        raise ValueError(f"arch['dilations']={settings['dilations']} must have dilations in all stages")
     for groups, key in (
         ('groups', 'embed_dims'),
         ('reduction_groups', 'hidden_dims'),

@@ -1,8 +1,13 @@
 """Architectures of backbones, by name or as a dict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from typing import Annotated, Any
 
+from ...arguments import NOT_EMPTY, Size, check, check_arguments
+
+#: What a setting of one stage allows, by key; other keys allow any value.
+SIZES = dict(embed_dims=Size, depths=Size, num_heads=Size)
 #: The sizes of Swin Transformer, which other families share.
 SWIN_SIZES: dict[str, dict[str, list]] = {
     'tiny': dict(embed_dims=[96, 192, 384, 768], depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
@@ -12,8 +17,9 @@ SWIN_SIZES: dict[str, dict[str, list]] = {
 }
 
 
+@check_arguments
 def arch_settings(
-    arch: str | dict, arch_zoo: dict[str, dict[str, list]], at_least_one: Sequence[str]
+    arch: str | dict, arch_zoo: Annotated[dict[str, dict[str, list]], NOT_EMPTY], hints: Mapping[str, Any] = SIZES
 ) -> dict[str, list]:
     """Turn the name of an architecture, or a dict, into settings of stages.
 
@@ -21,12 +27,14 @@ def arch_settings(
         arch (str | dict): The name, or a dict with one value per stage under
             each key that the zoo's entries have.
         arch_zoo (dict[str, dict[str, list]]): The family's architectures, by name.
-        at_least_one (Sequence[str]): Keys whose values must be at least 1.
+        hints (Mapping[str, Any]): What a value allows, as an annotation, by
+            key. Defaults to ``SIZES``.
 
     Returns:
         dict[str, list]: The settings, a copy.
 
     Raises:
+        TypeError: If a value has the wrong type.
         ValueError: If ``arch`` is neither, or a value is out of its range.
     """
     if isinstance(arch, str) and arch in arch_zoo:
@@ -36,13 +44,9 @@ def arch_settings(
     keys = list(next(iter(arch_zoo.values())))
     if set(arch) != set(keys):
         raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(keys)}')
-    single = [key for key in keys if not isinstance(arch[key], Sequence)]
-    if single:
-        raise ValueError(f'arch[{single[0]!r}]={arch[single[0]]!r} must have one value per stage')
+    for key in keys:
+        check(f'arch[{key!r}]', arch[key], Sequence[hints.get(key, Any)])
     lengths = {key: len(arch[key]) for key in keys}
-    if len(set(lengths.values())) != 1:
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(f'arch must have one value per stage under each key, got lengths {lengths}')
-    for key in at_least_one:
-        if min(arch[key]) < 1:
-            raise ValueError(f'arch[{key!r}]={arch[key]} must be at least 1 in all stages')
     return deepcopy(dict(arch))

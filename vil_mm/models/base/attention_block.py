@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments
+from ...registry import NormCfg
 from ..layers import build_token_norm
 from .base_block import BaseBlock
 
@@ -16,7 +18,8 @@ class AttentionBlock(BaseBlock):
         **kwargs: Arguments of :class:`BaseBlock`.
     """
 
-    def __init__(self, attn: nn.Module, *, embed_dims: int, norm_cfg: dict, **kwargs) -> None:
+    @check_arguments
+    def __init__(self, attn: nn.Module, *, embed_dims: Size, norm_cfg: NormCfg, **kwargs) -> None:
         super().__init__(embed_dims=embed_dims, norm_cfg=norm_cfg, **kwargs)
         self.norm1 = build_token_norm(norm_cfg, embed_dims)
         self.attn = attn

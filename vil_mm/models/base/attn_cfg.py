@@ -1,15 +1,20 @@
 """How a backbone configures its attentions, and how the argument ``attn_cfg`` changes them."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import nn
 
-from ...registry import MODELS
+from ...arguments import Name, Size, check_arguments
+from ...registry import MODELS, registered_in
+
+#: The config of an attention.
+AttentionCfg = Annotated[dict, registered_in(MODELS, "dict(type='vil_mm.FullAttention')")]
+#: Changes to the attentions of an architecture.
+AttnCfg = dict | Sequence[dict | None] | None
 
 
-def merge_attn_cfg(
-    attn_cfgs: Sequence[dict], changes: dict | Sequence[dict | None] | None, own_type: str
-) -> list[dict]:
+def merge_attn_cfg(attn_cfgs: Sequence[dict], changes: AttnCfg, own_type: str, argument: str) -> list[dict]:
     """Change the attentions of an architecture; see :class:`AttentionFactory`.
 
     Raises:
@@ -21,12 +26,13 @@ def merge_attn_cfg(
     if isinstance(changes, dict):
         if 'type' not in changes and not any(own):
             raise ValueError(
-                f'attn_cfg={changes} has no type, so it changes the attentions of type {own_type!r}, and arch has none'
+                f'{argument}={changes} has no type, so it changes the attentions of type {own_type!r}, of which arch '
+                'has none'
             )
         changes = [changes if 'type' in changes or is_own else None for is_own in own]
     changes = changes or [None] * len(attn_cfgs)
-    if isinstance(changes, str) or len(changes) != len(attn_cfgs):
-        raise ValueError(f'attn_cfg={changes!r} must be a dict, or have one entry per stage, {len(attn_cfgs)}')
+    if len(changes) != len(attn_cfgs):
+        raise ValueError(f'{argument}={changes!r} must be a dict, or have one entry per stage, {len(attn_cfgs)}')
     return [
         dict(change) if change and 'type' in change else dict(cfg, **(change or {}))
         for cfg, change in zip(attn_cfgs, changes)
@@ -43,6 +49,8 @@ class AttentionFactory:
             argument ``attn_cfg``, see :class:`BaseBackbone`.
         own_type (str): The family's own kind, as ``attn_cfgs`` name it.
         grids (Sequence[tuple[int, int]]): Grid that each stage is built for.
+        argument (str): What errors call ``changes``. Defaults to
+            ``'attn_cfg'``.
         **given: Arguments that the backbone gives every attention, such as
             ``proj_drop``. Settings in ``attn_cfg`` take precedence.
 
@@ -50,15 +58,20 @@ class AttentionFactory:
         ValueError: If ``changes`` does not fit the stages.
     """
 
+    @check_arguments
     def __init__(
         self,
-        attn_cfgs: Sequence[dict],
-        changes: dict | Sequence[dict | None] | None,
-        own_type: str,
-        grids: Sequence[tuple[int, int]],
+        attn_cfgs: Sequence[AttentionCfg],
+        changes: AttnCfg,
+        own_type: Name,
+        grids: Sequence[tuple[Size, Size]],
+        argument: Name = 'attn_cfg',
         **given,
     ) -> None:
-        self.attn_cfgs = merge_attn_cfg(attn_cfgs, changes, own_type)
+        if len(grids) != len(attn_cfgs):
+            raise ValueError(f'attn_cfgs has {len(attn_cfgs)} stages, but grids has {len(grids)}')
+        self.attn_cfgs = merge_attn_cfg(attn_cfgs, changes, own_type, argument)
+        self.argument = argument
         self.grids = grids
         self.given = given
 
@@ -80,12 +93,12 @@ class AttentionFactory:
         decided.setdefault('num_global_tokens', 0)
         conflicts = decided.keys() & attn_cfg.keys()
         if conflicts:
-            raise ValueError(f'attn_cfg sets {sorted(conflicts)}, which arch decides: {decided}')
+            raise ValueError(f'{self.argument} sets {sorted(conflicts)}, which arch decides: {decided}')
         attn_class = attn_cfg['type']
         if isinstance(attn_class, str):
             attn_class = MODELS.get(attn_class)
         if attn_class is None:
-            raise ValueError(f'attn_cfg has type={attn_cfg["type"]!r}, which is not registered')
+            raise ValueError(f'{self.argument} has type={attn_cfg["type"]!r}, which is not registered')
         given = dict(self.given, grid_size=self.grids[stage])
         if relative_position_bias is not None and getattr(attn_class, 'has_relative_position_bias', False):
             given['relative_position_bias'] = relative_position_bias

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Annotated
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -12,8 +13,12 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
+from ...arguments import NOT_EMPTY, Count, at_least, check_arguments, one_of
+from ...registry import InitCfg, NormCfg
 from ..layers import norm_tokens, to_map
 from .stage import Stage
+
+OutputNorm = Annotated[str, one_of('last', 'each')]
 
 
 class BaseBackbone(BaseModule):
@@ -83,17 +88,18 @@ class BaseBackbone(BaseModule):
     published_entry: str | None = None
     converter: str | None = None
 
+    @check_arguments
     def __init__(
         self,
-        stages: Sequence[Stage],
+        stages: Annotated[Sequence[Stage], NOT_EMPTY],
         *,
-        norm_cfg: dict,
-        out_indices: Sequence[int] | None = None,
-        out_type: str = 'featmap',
-        output_norm: str | None = 'last',
-        frozen_stages: int = -1,
+        norm_cfg: NormCfg,
+        out_indices: Sequence[Count] | None = None,
+        out_type: Annotated[str, one_of('featmap', 'avg_featmap', 'cls_token')] = 'featmap',
+        output_norm: OutputNorm | None = 'last',
+        frozen_stages: Annotated[int, at_least(-1)] = -1,
         norm_eval: bool = False,
-        init_cfg: dict | Sequence[dict] | None = (
+        init_cfg: InitCfg | Sequence[InitCfg] | None = (
             dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
         ),
@@ -102,23 +108,15 @@ class BaseBackbone(BaseModule):
         num_stages = len(stages)
         if out_indices is None:
             out_indices = range(num_stages)
-        if (
-            not isinstance(out_indices, Sequence)
-            or not out_indices
-            or not all(0 <= i < num_stages for i in out_indices)
-        ):
+        if not out_indices or max(out_indices) >= num_stages:
             raise ValueError(f'out_indices={out_indices} must name stages, 0 to {num_stages - 1}')
-        if out_type not in ('featmap', 'avg_featmap', 'cls_token'):
-            raise ValueError(f"out_type={out_type!r} is not one of 'featmap', 'avg_featmap', 'cls_token'")
         num_global_tokens = [stage.embed.num_global_tokens for stage in stages]
         if out_type == 'cls_token' and not all(num_global_tokens[i] for i in out_indices):
             raise ValueError(
                 f"out_type='cls_token' needs global tokens in the stages out_indices={out_indices}, "
                 f"but they have num_global_tokens={num_global_tokens}; use 'avg_featmap'"
             )
-        if output_norm not in ('last', 'each', None):
-            raise ValueError(f"output_norm={output_norm!r} is not one of 'last', 'each', None")
-        if not -1 <= frozen_stages < num_stages:
+        if frozen_stages >= num_stages:
             raise ValueError(f'frozen_stages={frozen_stages} must be -1 to {num_stages - 1}')
         self.stages = ModuleList(stages)
         self.depths = [len(stage.blocks) for stage in stages]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Annotated
 
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
@@ -11,10 +12,13 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...arguments import DropPathRate, Rate, Size, check_arguments, one_of
+from ...registry import NormCfg
 from ..layers import norm_tokens
 
 #: Hidden channels of a perceptron per channel of its tokens.
 MLP_RATIO = 4
+Recomputed = bool | Annotated[str, one_of('ffn')]
 
 
 class BaseBlock(BaseModule):
@@ -35,24 +39,23 @@ class BaseBlock(BaseModule):
             batch norms a second time. Defaults to False.
 
     Raises:
-        ValueError: If ``with_cp`` is not True, False or ``'ffn'``.
+        ValueError: If an argument is out of its range.
     """
 
     #: Name of the norm before the perceptron.
     ffn_norm = 'norm2'
 
+    @check_arguments
     def __init__(
         self,
         *,
-        embed_dims: int,
-        norm_cfg: dict,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        with_cp: bool | str = False,
+        embed_dims: Size,
+        norm_cfg: NormCfg,
+        drop_rate: Rate = 0.0,
+        drop_path_rate: DropPathRate = 0.0,
+        with_cp: Recomputed = False,
     ) -> None:
         super().__init__()
-        if with_cp not in (True, False, 'ffn'):
-            raise ValueError(f"with_cp={with_cp!r} is not one of True, False, 'ffn'")
         self.with_cp = with_cp
         self.drop_path = DropPath(drop_path_rate)
         self.add_module(self.ffn_norm, build_norm_layer(norm_cfg, embed_dims)[1])

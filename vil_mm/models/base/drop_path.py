@@ -2,8 +2,13 @@
 
 from collections.abc import Sequence
 
+from ...arguments import Count, DropPathRate, Size, check_arguments
 
-def drop_path_rates(rate: float, depths: Sequence[int], starts: Sequence[int] | None = None) -> list[list[float]]:
+
+@check_arguments
+def drop_path_rates(
+    rate: DropPathRate, depths: Sequence[Size], starts: Sequence[Count] | None = None
+) -> list[list[float]]:
     """Spread stochastic depth over the blocks of all stages, growing linearly from 0.
 
     Args:
@@ -16,8 +21,13 @@ def drop_path_rates(rate: float, depths: Sequence[int], starts: Sequence[int] | 
 
     Returns:
         list[list[float]]: The rate of each block, by stage.
+
+    Raises:
+        ValueError: If ``starts`` has not one entry per stage.
     """
     steps = max(1, sum(depths) - 1)
     if starts is None:
         starts = [sum(depths[:stage]) for stage in range(len(depths))]
+    if len(starts) != len(depths):
+        raise ValueError(f'starts={starts} must have one entry per stage, as depths={depths}')
     return [[rate * (start + block) / steps for block in range(depth)] for start, depth in zip(starts, depths)]

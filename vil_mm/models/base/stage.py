@@ -6,6 +6,7 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.utils import to_2tuple
 from torch import Tensor
 
+from ...arguments import Size, check_arguments
 from ..layers import BaseEmbedding
 from .base_block import BaseBlock
 
@@ -18,6 +19,7 @@ class Stage(BaseModule):
         blocks (Sequence[BaseBlock]): Transform the tokens one after another.
     """
 
+    @check_arguments
     def __init__(self, embed: BaseEmbedding, blocks: Sequence[BaseBlock]) -> None:
         super().__init__()
         self.embed = embed
@@ -39,7 +41,10 @@ class Stage(BaseModule):
         return x, hw_shape
 
 
-def grid_sizes(img_size: int | tuple[int, int], strides: Sequence[int], round_up: bool = True) -> list[tuple[int, int]]:
+@check_arguments
+def grid_sizes(
+    img_size: Size | tuple[Size, Size], strides: Sequence[Size], round_up: bool = True
+) -> list[tuple[int, int]]:
     """Compute the grids of all stages.
 
     Args:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ...arguments import Count, Size, check_arguments
 from .loading import ResizableModule
 
 
@@ -15,7 +16,8 @@ class BaseEmbedding(ResizableModule):
         num_global_tokens (int): Global tokens, which come first. Defaults to 0.
     """
 
-    def __init__(self, embed_dims: int, stride: int, num_global_tokens: int = 0) -> None:
+    @check_arguments
+    def __init__(self, embed_dims: Size, stride: Size, num_global_tokens: Count = 0) -> None:
         super().__init__()
         self.embed_dims = embed_dims
         self.stride = stride

@@ -3,6 +3,7 @@
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...arguments import OddSize, Size, check_arguments
 from .depthwise_conv import DepthwiseConv
 
 
@@ -18,7 +19,8 @@ class ConvPositionEncoding(BaseModule):
             Defaults to 3.
     """
 
-    def __init__(self, embed_dims: int, kernel_size: int = 3) -> None:
+    @check_arguments
+    def __init__(self, embed_dims: Size, kernel_size: OddSize = 3) -> None:
         super().__init__()
         self.proj = DepthwiseConv(embed_dims, kernel_size)
 

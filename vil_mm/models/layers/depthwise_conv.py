@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from ...arguments import OddSize, Size, check_arguments
 from ...ops import depthwise_conv2d
 
 
@@ -13,7 +14,8 @@ class DepthwiseConv(nn.Conv2d):
         kernel_size (int): Height and width of the kernels; odd.
     """
 
-    def __init__(self, channels: int, kernel_size: int) -> None:
+    @check_arguments
+    def __init__(self, channels: Size, kernel_size: OddSize) -> None:
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:

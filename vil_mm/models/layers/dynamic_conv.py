@@ -1,5 +1,7 @@
 """Depthwise convolutions whose kernels are computed from the map that they convolve."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -8,8 +10,13 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...arguments import OddSize, Size, at_least, check_arguments
 from ...ops import depthwise_conv2d, inhomogeneous_conv2d
+from ...registry import NormCfg
 from .pointwise_conv import PointwiseConv
+
+#: Between the convolutions that compute kernels there is a fourth of them.
+Channels = Annotated[int, at_least(4)]
 
 
 class KernelGenerator(BaseModule):
@@ -22,15 +29,13 @@ class KernelGenerator(BaseModule):
         kernel_size (int): Height and width of a kernel.
         norm_cfg (dict): Config of the norm.
         bias (bool): Whether the first convolution has a bias.
-
-    Raises:
-        ValueError: If there are too few channels.
     """
 
-    def __init__(self, channels: int, num_kernels: int, kernel_size: int, norm_cfg: dict, bias: bool) -> None:
+    @check_arguments
+    def __init__(
+        self, channels: Channels, num_kernels: Size, kernel_size: OddSize, norm_cfg: NormCfg, bias: bool
+    ) -> None:
         super().__init__()
-        if channels < 4:
-            raise ValueError(f'computed kernels need at least 4 channels, not {channels}')
         self.shape = num_kernels, kernel_size, kernel_size
         self.squeeze = PointwiseConv(channels, channels // 4, bias=bias)
         self.bn = build_norm_layer(norm_cfg, channels // 4)[1]
@@ -54,7 +59,8 @@ class DynamicDepthwiseConv(BaseModule):
             the kernels.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict) -> None:
+    @check_arguments
+    def __init__(self, channels: Channels, kernel_size: OddSize, norm_cfg: NormCfg) -> None:
         super().__init__()
         self.image_kernels = KernelGenerator(channels, channels, kernel_size, norm_cfg, bias=False)
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -94,10 +100,11 @@ class InhomogeneousDepthwiseConv(BaseModule):
         ValueError: If the channels cannot be divided into groups.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict, num_groups: int) -> None:
+    @check_arguments
+    def __init__(self, channels: Channels, kernel_size: OddSize, norm_cfg: NormCfg, num_groups: Size) -> None:
         super().__init__()
         if channels % num_groups:
-            raise ValueError(f'num_groups={num_groups} does not divide the {channels} channels')
+            raise ValueError(f'num_groups={num_groups} must divide channels={channels}')
         self.pixel_kernels = KernelGenerator(channels, num_groups, kernel_size, norm_cfg, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:

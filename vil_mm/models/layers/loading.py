@@ -1,10 +1,14 @@
 """Loading of checkpoints whose tensors have other shapes."""
 
 import logging
+from collections.abc import Sequence
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from ...arguments import check_arguments
+from ...registry import InitCfg
 
 
 class ResizableModule(BaseModule):
@@ -15,14 +19,17 @@ class ResizableModule(BaseModule):
     ``_load_from_state_dict`` before it calls its base.
 
     Args:
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
+        init_cfg (dict | Sequence[dict], optional): As in mmengine. Defaults to
+            None.
     """
 
-    def __init__(self, init_cfg: dict | None = None) -> None:
+    @check_arguments
+    def __init__(self, init_cfg: InitCfg | Sequence[InitCfg] | None = None) -> None:
         super().__init__(init_cfg)
         self.register_load_state_dict_pre_hook(skip_other_shapes)
 
 
+@check_arguments
 def skip_other_shapes(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *args) -> None:
     """Remove the tensors that do not fit a module from a checkpoint, with a warning that names them.
 

@@ -4,11 +4,16 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ...arguments import Size, check_arguments
+from ...registry import NormCfg
+from .maps import Tokens
+
 #: Norms of feature maps ``(N, C, H, W)``.
 MAP_NORMS = _NormBase, nn.GroupNorm
 
 
-def build_token_norm(norm_cfg: dict, channels: int) -> nn.Module:
+@check_arguments
+def build_token_norm(norm_cfg: NormCfg, channels: Size) -> nn.Module:
     """Build a norm of tokens ``(N, L, C)``.
 
     Args:
@@ -24,7 +29,8 @@ def build_token_norm(norm_cfg: dict, channels: int) -> nn.Module:
     return norm
 
 
-def norm_tokens(norm: nn.Module, tokens: Tensor) -> Tensor:
+@check_arguments
+def norm_tokens(norm: nn.Module, tokens: Tokens) -> Tensor:
     """Apply a norm of tokens, or one of feature maps ``(N, C, H, W)``, to tokens ``(N, L, C)``."""
     if not isinstance(norm, MAP_NORMS):
         return norm(tokens)

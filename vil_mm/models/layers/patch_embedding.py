@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ...arguments import Rate, Size, check_arguments
+from ...registry import NormCfg
 from .base_embedding import BaseEmbedding
 from .maps import grid_of, pad_to_multiple, to_tokens
 from .norms import build_token_norm
@@ -19,8 +21,9 @@ class PatchEmbedding(BaseEmbedding):
         drop_rate (float): Dropout rate. Defaults to 0.
     """
 
+    @check_arguments
     def __init__(
-        self, in_channels: int, embed_dims: int, patch_size: int, norm_cfg: dict, drop_rate: float = 0.0
+        self, in_channels: Size, embed_dims: Size, patch_size: Size, norm_cfg: NormCfg, drop_rate: Rate = 0.0
     ) -> None:
         super().__init__(embed_dims, patch_size)
         self.projection = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)

@@ -3,6 +3,8 @@
 from einops import rearrange
 from torch import Tensor, nn
 
+from ...arguments import Rate, Size, check_arguments
+from ...registry import NormCfg
 from .base_embedding import BaseEmbedding
 from .maps import pad_to_multiple
 from .norms import build_token_norm
@@ -22,7 +24,8 @@ class PatchMerging(BaseEmbedding):
         drop_rate (float): Dropout rate. Defaults to 0.
     """
 
-    def __init__(self, in_channels: int, embed_dims: int, norm_cfg: dict, drop_rate: float = 0.0) -> None:
+    @check_arguments
+    def __init__(self, in_channels: Size, embed_dims: Size, norm_cfg: NormCfg, drop_rate: Rate = 0.0) -> None:
         super().__init__(embed_dims, stride=2)
         self.norm = build_token_norm(norm_cfg, 4 * in_channels)
         self.reduction = nn.Linear(4 * in_channels, embed_dims, bias=False)

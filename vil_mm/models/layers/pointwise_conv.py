@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...arguments import Size, check_arguments
+
 
 class PointwiseConv(nn.Conv2d):
     """A 1x1 convolution, computed as one matrix product over all pixels of all images.
@@ -16,7 +18,8 @@ class PointwiseConv(nn.Conv2d):
         bias (bool): Whether it has a bias. Defaults to True.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+    @check_arguments
+    def __init__(self, in_channels: Size, out_channels: Size, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,15 +1,19 @@
 """Absolute position embedding, factored into rows and columns."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
+from ...arguments import Count, Size, check_arguments, dims, one_of
 from .loading import ResizableModule
 
 
-def resize_positions(positions: Tensor, length: int) -> Tensor:
+@check_arguments
+def resize_positions(positions: Annotated[Tensor, dims('1', 'L', 'C')], length: Size) -> Tensor:
     """Resample an embedding along its length, linearly (half-pixel centers, no antialiasing).
 
     Args:
@@ -45,18 +49,17 @@ class AbsolutePositionEmbedding(ResizableModule):
         ValueError: If ``embed_dims`` is odd, or ``fit`` is unknown.
     """
 
+    @check_arguments
     def __init__(
         self,
-        embed_dims: int,
-        grid_size: tuple[int, int],
-        num_global_tokens: int = 0,
-        fit: str = 'interpolate',
+        embed_dims: Size,
+        grid_size: tuple[Size, Size],
+        num_global_tokens: Count = 0,
+        fit: Annotated[str, one_of('interpolate', 'crop')] = 'interpolate',
     ) -> None:
         super().__init__()
         if embed_dims % 2:
             raise ValueError(f'embed_dims={embed_dims} must be even: half is for rows, half for columns')
-        if fit not in ('interpolate', 'crop'):
-            raise ValueError(f"fit={fit!r} is not one of 'interpolate', 'crop'")
         self.fit = fit
         self.rows = nn.Parameter(torch.zeros(1, grid_size[0], embed_dims // 2))
         self.columns = nn.Parameter(torch.zeros(1, grid_size[1], embed_dims // 2))

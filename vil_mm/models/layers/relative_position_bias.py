@@ -1,6 +1,7 @@
 """Relative position bias of grid tokens and of global tokens."""
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +9,12 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
+from ...arguments import Count, Size, check_arguments, dims
 from .loading import ResizableModule
 
 
-def resize_bias_table(table: Tensor, shape: tuple[int, int]) -> Tensor:
+@check_arguments
+def resize_bias_table(table: Annotated[Tensor, dims('rows', 'columns', 'heads')], shape: tuple[Size, Size]) -> Tensor:
     """Resample a bias table, bilinearly (half-pixel centers, no antialiasing).
 
     Args:
@@ -48,7 +51,8 @@ class RelativePositionBias(ResizableModule):
         num_global_tokens (int): Global tokens. Defaults to 0.
     """
 
-    def __init__(self, table_shape: tuple[int, int] | None, num_heads: int, num_global_tokens: int = 0) -> None:
+    @check_arguments
+    def __init__(self, table_shape: tuple[Size, Size] | None, num_heads: Size, num_global_tokens: Count = 0) -> None:
         super().__init__()
         self.table = self.global_local = self.global_global = None
         if table_shape is not None:

@@ -1,11 +1,20 @@
 """Cutting a grid into windows, and joining them again."""
 
+from typing import Annotated
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ...arguments import Count, Size, check_arguments, dims, one_of
 
-def pad_to_windows(x: Tensor, window_size: int, padding: str = 'end') -> tuple[Tensor, tuple[int, int]]:
+Grid = Annotated[Tensor, dims('N', 'h', 'w', 'C')]
+
+
+@check_arguments
+def pad_to_windows(
+    x: Grid, window_size: Size, padding: Annotated[str, one_of('end', 'both')] = 'end'
+) -> tuple[Tensor, tuple[int, int]]:
     """Zero-pad a grid until windows fill it.
 
     Args:
@@ -25,7 +34,8 @@ def pad_to_windows(x: Tensor, window_size: int, padding: str = 'end') -> tuple[T
     return x, (top, left)
 
 
-def cut_windows(x: Tensor, window_size: int, num_heads: int, parts: int = 1) -> Tensor:
+@check_arguments
+def cut_windows(x: Grid, window_size: Size, num_heads: Size, parts: Size = 1) -> Tensor:
     """Cut a grid into windows, and channels into parts and heads.
 
     Args:
@@ -42,7 +52,12 @@ def cut_windows(x: Tensor, window_size: int, num_heads: int, parts: int = 1) -> 
     )
 
 
-def join_windows(x: Tensor, before: tuple[int, int], hw_shape: tuple[int, int]) -> Tensor:
+@check_arguments
+def join_windows(
+    x: Annotated[Tensor, dims('N', 'y', 'x', 'heads', 'window_size**2', 'd')],
+    before: tuple[Count, Count],
+    hw_shape: tuple[Size, Size],
+) -> Tensor:
     """Join windows into the tokens of a grid, without its padding.
 
     Args:
