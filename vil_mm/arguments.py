@@ -138,7 +138,7 @@ def matcher(hint: Any) -> Matcher:
 
 
 def _match_any(matchers: list[Matcher], value: Any) -> type[Exception] | None:
-    worst = TypeError
+    worst: type[Exception] = TypeError
     for match in matchers:
         error = match(value)
         if error is None:

@@ -305,11 +305,10 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       const Real* weight = weights + parts[p].offset;
       Real* grad = grads + parts[p].offset;
       Real* grad_bias = parts[p].grad_bias.data ? parts[p].grad_bias.row(place) : nullptr;
-      for (int64_t j = 0; j < parts[p].count; j += lanes) {
-        const Vector<Real> value = load(weight + j) * (load(grad + j) - mean_grad);
-        store(grad + j, value);
-        if (grad_bias) store(grad_bias + j, load(grad_bias + j) + value);  // beyond the keys it is 0
-      }
+      for (int64_t j = 0; j < parts[p].count; j += lanes)
+        store(grad + j, load(weight + j) * (load(grad + j) - mean_grad));
+      // not beyond the keys, where a mean of NaN leaves NaN
+      if (grad_bias) add_row<Real>(grad_bias, grad, parts[p].count);
       if (parts[p].is_global)
         for (int64_t j = 0; j < parts[p].count; ++j) grad_global_bias_.data()[j] += grad[j];
     }

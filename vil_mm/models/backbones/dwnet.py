@@ -8,7 +8,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...arguments import DropPathRate, Rate, Size, check_arguments, one_of
+from ...arguments import Rate, Size, check_arguments, one_of
 from ...registry import MODELS, NormCfg
 from ..base import BaseBackbone, BaseBlock, OutputNorm, Recomputed, Stage, arch_settings, drop_path_rates
 from ..layers import (
@@ -162,7 +162,7 @@ class DWNet(BaseBackbone):
         pad_size_divisor: Size | None = None,
         in_channels: Size = 3,
         drop_rate: Rate = 0.0,
-        drop_path_rate: DropPathRate = 0.2,
+        drop_path_rate: Rate = 0.2,
         with_cp: Recomputed = False,
         output_norm: OutputNorm | None = 'last',
         norm_cfg: NormCfg = dict(type='BN'),

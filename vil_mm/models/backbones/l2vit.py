@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ...arguments import DropPathRate, Rate, Size, check_arguments
+from ...arguments import Rate, Size, check_arguments
 from ...registry import MODELS, InitCfg, NormCfg
 from ..base import (
     AttentionBlock,
@@ -212,7 +212,7 @@ class L2ViT(BaseBackbone):
         attn_cfg: AttnCfg = None,
         global_attn_cfg: AttnCfg = None,
         drop_rate: Rate = 0.0,
-        drop_path_rate: DropPathRate = 0.1,
+        drop_path_rate: Rate = 0.1,
         with_cp: Recomputed = False,
         norm_cfg: NormCfg = dict(type='LN', eps=1e-5),
         init_cfg: InitCfg | Sequence[InitCfg] | None = (

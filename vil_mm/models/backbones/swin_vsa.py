@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ...arguments import DropPathRate, Rate, Size, check_arguments
+from ...arguments import Rate, Size, check_arguments
 from ...registry import MODELS, NormCfg
 from ..base import (
     AttentionBlock,
@@ -100,7 +100,7 @@ class SwinVSA(BaseBackbone):
         in_channels: Size = 3,
         attn_cfg: AttnCfg = None,
         drop_rate: Rate = 0.0,
-        drop_path_rate: DropPathRate = 0.1,
+        drop_path_rate: Rate = 0.1,
         with_cp: Recomputed = False,
         norm_cfg: NormCfg = dict(type='LN', eps=1e-5),
         **kwargs,

@@ -7,7 +7,7 @@ import torch
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
-from ...arguments import DropPathRate, Rate, Size, check_arguments, one_of
+from ...arguments import Rate, Size, check_arguments, one_of
 from ...registry import MODELS, NormCfg
 from ..base import (
     AttentionBlock,
@@ -154,7 +154,7 @@ class ViL(BaseBackbone):
         relative_position_bias: bool | None = None,
         attn_cfg: AttnCfg = None,
         drop_rate: Rate = 0.0,
-        drop_path_rate: DropPathRate = 0.1,
+        drop_path_rate: Rate = 0.1,
         with_cp: Recomputed = False,
         norm_cfg: NormCfg = dict(type='LN', eps=1e-6),
         **kwargs,

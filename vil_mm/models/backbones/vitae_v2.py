@@ -9,7 +9,7 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...arguments import DropPathRate, Rate, Size, check_arguments
+from ...arguments import Rate, Size, check_arguments
 from ...registry import MODELS, NormCfg
 from ..base import (
     MLP_RATIO,
@@ -230,7 +230,7 @@ class ViTAEv2(BaseBackbone):
         in_channels: Size = 3,
         attn_cfg: AttnCfg = None,
         drop_rate: Rate = 0.0,
-        drop_path_rate: DropPathRate = 0.1,
+        drop_path_rate: Rate = 0.1,
         with_cp: Recomputed = False,
         output_norm: OutputNorm | None = None,
         norm_cfg: NormCfg = dict(type='LN', eps=1e-6),

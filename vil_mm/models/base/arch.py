@@ -45,7 +45,8 @@ def arch_settings(
     if set(arch) != set(keys):
         raise ValueError(f'arch has the keys {sorted(arch)}, a dict must have exactly {sorted(keys)}')
     for key in keys:
-        check(f'arch[{key!r}]', arch[key], Sequence[hints.get(key, Any)])
+        hint = hints.get(key, Any)
+        check(f'arch[{key!r}]', arch[key], Sequence[hint])  # type: ignore[valid-type]
     lengths = {key: len(arch[key]) for key in keys}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(f'arch must have one value per stage under each key, got lengths {lengths}')

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from ...arguments import Count, DropPathRate, Size, check_arguments
+from ...arguments import Count, Rate, Size, check_arguments
 
 
 @check_arguments
-def drop_path_rates(
-    rate: DropPathRate, depths: Sequence[Size], starts: Sequence[Count] | None = None
-) -> list[list[float]]:
+def drop_path_rates(rate: Rate, depths: Sequence[Size], starts: Sequence[Count] | None = None) -> list[list[float]]:
     """Spread stochastic depth over the blocks of all stages, growing linearly from 0.
 
     Args:
