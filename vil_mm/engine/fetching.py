@@ -3,11 +3,12 @@
 import logging
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import get_worker_info
 
 #: So many images in a row that cannot be read stop also a run that skips them.
 MOST_IN_A_ROW = 100
@@ -24,7 +25,7 @@ class BatchFetcher:
         dataset (Dataset): The dataset.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         #: Seeds of the run and the process; None leaves the generators of the worker processes alone.
         self.seeds: tuple[int, int] | None = None
@@ -69,7 +70,7 @@ class BatchFetcher:
         raise OSError(f'{MOST_IN_A_ROW} images in a row cannot be read, the last of which is: {message}')
 
 
-def fetcher_of(dataset: Dataset) -> BatchFetcher:
+def fetcher_of(dataset: Any) -> BatchFetcher:
     """Return the fetcher of a dataset, which gets one if it has none."""
     # data loaders look for this method
     fetcher = getattr(dataset, '__getitems__', None)
@@ -78,7 +79,7 @@ def fetcher_of(dataset: Dataset) -> BatchFetcher:
     return fetcher
 
 
-def name_sample(dataset: Dataset, index: int) -> str:
+def name_sample(dataset: Any, index: int) -> str:
     """Name the image of a sample by its path, and other samples by their number."""
     try:
         return dataset.get_data_info(index)['img_path']
@@ -86,7 +87,7 @@ def name_sample(dataset: Dataset, index: int) -> str:
         return f'sample {index} of {type(dataset).__name__}'
 
 
-def is_bad(dataset: Dataset, index: int) -> bool:
+def is_bad(dataset: Any, index: int) -> bool:
     """Tell whether a sample's files are the reason why it cannot be read, not the steps that follow the loading."""
     inner = dataset
     while not hasattr(inner, 'pipeline'):

@@ -26,6 +26,8 @@ class SafeCheckpointHook(CheckpointHook):
         **kwargs: As in mmengine.
     """
 
+    backend_args: dict | None
+
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         local = '://' not in str(self.out_dir)
