@@ -6,6 +6,7 @@ from vil_mm.datasets.checks import check_data
 from vil_mm.engine import launch, options
 from vil_mm.engine.checks import check_config
 from vil_mm.engine.resuming import resume
+from vil_mm.engine.work_dir import is_first_process, lock
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,6 +24,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
     parser.add_argument('--tensorboard', action='store_true', help='log to TensorBoard too, in vis_data of the run')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the actual batch size')
+    parser.add_argument(
+        '--skip-bad-images',
+        action='store_true',
+        help='where a training image cannot be read, take the next one instead, and log the path and the number',
+    )
     return parser.parse_args()
 
 
@@ -37,6 +43,9 @@ def main() -> None:
         options.enable_tensorboard(cfg)
     if args.auto_scale_lr:
         launch.enable_auto_scale_lr(cfg)
+    if args.skip_bad_images:
+        options.skip_bad_images(cfg)
+    _locked = lock(cfg.work_dir) if is_first_process() else None
     if args.resume and 'load_from' in (args.cfg_options or {}):
         raise ValueError('--cfg-options load_from has no effect with --resume: it takes everything from its checkpoint')
     if args.resume or cfg.get('resume'):

@@ -19,11 +19,13 @@ from mmengine.registry import METRICS as MMENGINE_METRICS  # noqa: E402
 from mmengine.registry import MODELS as MMENGINE_MODELS  # noqa: E402
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS  # noqa: E402
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS  # noqa: E402
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES  # noqa: E402
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry  # noqa: E402
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='vil_mm', locations=['vil_mm.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='vil_mm', locations=['vil_mm.datasets.zip_dataset'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='vil_mm', locations=['vil_mm.engine'])
+STRATEGIES = Registry('strategy', parent=MMENGINE_STRATEGIES, scope='vil_mm', locations=['vil_mm.engine.sharding'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='vil_mm', locations=['vil_mm.evaluation'])
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='vil_mm', locations=['vil_mm.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

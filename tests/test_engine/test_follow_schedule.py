@@ -1,11 +1,13 @@
 """The schedule of a resumed run is that of a run with the same config from the beginning."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.test_engine.tiny import config, record
+from tests.test_engine.tiny_images import ARCH, classifier
 from vil_mm.engine import launch
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.engine.hooks.follow_schedule import recompute
@@ -142,12 +144,39 @@ def test_resuming_without_changes_equals_no_interruption(tmp_path):
 
 
 def test_checkpoint_within_an_epoch(tmp_path):
-    """The epoch begins anew, with its learning rates."""
+    """The epoch goes on or, if it has another length, begins anew."""
     cfg = config(tmp_path / 'first', SCHEDULES['cosine'])
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=17)
     whole = train(cfg)
     resumed = train(config(tmp_path / 'resumed', SCHEDULES['cosine']), tmp_path / 'first/iter_17.pth')
-    assert resumed == {i: groups for i, groups in whole.items() if i >= 12}
+    assert resumed == {i: groups for i, groups in whole.items() if i >= 17}
+    other = train(config(tmp_path / 'other', SCHEDULES['cosine'], batch_size=3), tmp_path / 'first/iter_17.pth')
+    assert min(other) == 8
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_another_batch_size_is_reported(by_epoch, tmp_path):
+    train_cfg = dict(by_epoch=True, max_epochs=2) if by_epoch else dict(by_epoch=False, max_iters=24, val_interval=24)
+    train(config(tmp_path / 'first', train_cfg=train_cfg))
+    train_cfg = dict(train_cfg, **(dict(max_epochs=3) if by_epoch else dict(max_iters=30)))
+    checkpoint = tmp_path / ('first/epoch_2.pth' if by_epoch else 'first/iter_24.pth')
+    train(config(tmp_path / 'other', batch_size=6, train_cfg=train_cfg), checkpoint)
+    log = next((tmp_path / 'other').rglob('*.log')).read_text()
+    unit = 'epoch' if by_epoch else 'iteration'
+    assert re.search(
+        r'with 2 images per step \(1 processes x 2 images\)\. The run goes on with 6 \(1 processes x 6 images\)\. '
+        rf'Training ends at the same {unit}, and learning rates follow the config, .* scale them by 3, see',
+        log,
+    )
+
+
+def test_code_in_the_config_of_a_checkpoint_does_not_run(interrupted, tmp_path):
+    """mmengine would run it when a run resumes."""
+    state = read(interrupted('cosine'))
+    state['meta']['config'] = f'open({str(tmp_path / "ran")!r}, "w")'
+    torch.save(state, tmp_path / 'code.pth')
+    train(config(tmp_path / 'run', SCHEDULES['cosine']), tmp_path / 'code.pth')
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_schedule_that_follows_a_metric(tmp_path):
@@ -185,15 +214,40 @@ def test_checkpoint_of_another_model(interrupted, tmp_path):
     state = read(interrupted('cosine'))
     for i, (change, name) in enumerate(
         (
-            (dict(extra=torch.zeros(1)), 'extra'),
-            ({'layer.weight': torch.zeros(3, 2)}, r'layer\.weight'),
-            ({'layer.bias': None}, r'layer\.bias'),
+            (dict(extra=torch.zeros(1)), r'extra \(and 0 more\): there it is of shape \(1,\), here missing'),
+            (
+                {'layer.weight': torch.zeros(3, 2)},
+                r'layer\.weight \(and 0 more\): there it is of shape \(3, 2\), here of shape \(2, 2\)',
+            ),
+            ({'layer.bias': None}, r'layer\.bias \(and 0 more\): there it is missing, here of shape \(2,\)'),
         )
     ):
         changed = {k: v for k, v in {**state['state_dict'], **change}.items() if v is not None}
         torch.save({**state, 'state_dict': changed}, tmp_path / 'other.pth')
-        with pytest.raises(ValueError, match=rf'other\.pth .* of another model, which differs in {name} \(and 0 more'):
+        with pytest.raises(ValueError, match=rf'other\.pth .* of another model, which differs in {name}'):
             train(config(tmp_path / f'run_{i}'), tmp_path / 'other.pth')
+
+
+@pytest.mark.parametrize(
+    'changes, difference',
+    [
+        (
+            {'model.head.num_classes': 5, 'model.head.loss.num_classes': 5, 'data_preprocessor.num_classes': 5},
+            r'differs in head\.fc\.bias \(and 1 more\): there it is of shape \(3,\), here of shape \(5,\)\. In its '
+            r'config, model\.head\.(loss\.)?num_classes is 3, not 5',
+        ),
+        (
+            {'model.backbone.arch': ARCH.replace('d8', 'd16'), 'model.head.in_channels': 16},
+            r'differs in backbone\..*\. In its config, model\.backbone\.arch is .*d8.*, not .*d16',
+        ),
+    ],
+)
+def test_another_architecture_or_number_of_classes(changes, difference, tmp_path):
+    launch.build_runner(classifier(tmp_path / 'run', epochs=1)).train()
+    cfg = classifier(tmp_path / 'other', epochs=2)
+    cfg.merge_from_dict(changes)
+    with pytest.raises(ValueError, match=rf'of another model, which {difference}'):
+        train(cfg, tmp_path / 'run/epoch_1.pth')
 
 
 def test_nothing_left_to_train(interrupted, tmp_path):

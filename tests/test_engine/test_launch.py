@@ -125,11 +125,15 @@ def test_safeguards_of_a_pure_python_config(built, pure):
     assert [hook.type for hook in built[0].custom_hooks] == [
         CheckFiniteLossHook,
         'vil_mm.CheckClassesHook',
+        'vil_mm.CheckImagesHook',
         'vil_mm.CheckLabelsHook',
         'vil_mm.CheckParametersHook',
         'vil_mm.CheckTrainingHook',
+        'vil_mm.ExactResumeHook',
         'vil_mm.FollowScheduleHook',
+        'vil_mm.StopOnSignalHook',
     ]
+    assert built[0].default_hooks.checkpoint.type == 'vil_mm.SafeCheckpointHook'
 
 
 @pytest.mark.parametrize('train_cfg', [dict(max_epochs=0), dict(max_iters=-1), dict(max_iters='ten')])
@@ -187,6 +191,15 @@ def test_processes_without_gpus_wrap_the_model(imports, text, wrapped, sharded, 
     assert built[0].env_cfg.dist_cfg.backend == 'gloo'
     assert (built[0].get('model_wrapper_cfg') is not None) == wrapped
     assert (built[0].get('strategy', {}).get('model_wrapper', {}).get('device_id') == 'cpu') == sharded
+
+
+def test_what_a_sharded_run_refuses(pure):
+    cfg = pure('import torch', 'runner_type = "FlexibleRunner"\nstrategy = dict(type="vil_mm.FullyShardStrategy")')
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    with pytest.raises(ValueError, match="custom_hooks has an EMAHook, which mmengine's FlexibleRunner cannot resume"):
+        launch.build_runner(cfg)
+    with pytest.raises(ValueError, match=r"strategy\.model_wrapper=\{'a': 1\} has no effect with FullyShardStrategy"):
+        launch.FullyShardStrategy(model_wrapper=dict(a=1))
 
 
 @pytest.mark.parametrize('kind', ['"AmpOptimWrapper"', 'AmpOptimWrapper'])

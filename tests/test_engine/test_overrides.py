@@ -144,8 +144,8 @@ def test_settings_of_a_detector():
 
 def test_keys_of_another_runner():
     cfg = Config.fromfile('configs/vil/vil-small-fsdp_8xb128_in1k.py')
-    override(cfg, {'strategy.model_wrapper.use_orig_params': False})
-    assert not cfg.strategy.model_wrapper.use_orig_params
+    override(cfg, {'strategy.type': 'DDPStrategy'})
+    assert cfg.strategy.type == 'DDPStrategy'
 
 
 def test_custom_imports_are_imported(cfg, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The recipes that configs or overrides offer, in real runs of the small model."""
 
+import mmengine
 import pytest
 import torch
 from mmengine.config import Config
@@ -7,9 +8,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from tests.conftest import ROOT, epochs, options, run_in_two_processes
+from tests.conftest import ROOT, epochs, options, run_in_two_processes, run_tool
 from vil_mm.engine import launch
 from vil_mm.engine.checkpoint import read_checkpoint
+from vil_mm.engine.resuming import is_whole
 
 NANO = ROOT / 'configs/vil/vil-nano_1xb64_digits.py'
 
@@ -116,12 +118,22 @@ def test_activation_checkpointing(few_digits, tmp_path):
         torch.testing.assert_close(one, other, msg=name)
 
 
+@pytest.mark.slow
 def test_fsdp_on_two_processes(few_digits, tmp_path):
+    """Trained, resumed, and tested sharded and in one process; the checkpoint is a file like any other."""
     strategy = Config.fromfile(ROOT / 'configs/vil/vil-small-fsdp_8xb128_in1k.py').strategy
     config = tmp_path / 'fsdp.py'
     config.write_text(f"_base_ = {str(NANO)!r}\nrunner_type = 'FlexibleRunner'\nstrategy = {strategy.to_dict()!r}\n")
-    overrides = options(few_digits, 8, default_hooks__logger__interval=1, **epochs(1))
-    log = run_in_two_processes('tools/train.py', config, '--work-dir', tmp_path, *overrides).stdout
+    command = 'tools/train.py', config, '--work-dir', tmp_path, '--resume', 'auto'
+    log = run_in_two_processes(*command, *options(few_digits, 8, default_hooks__logger__interval=1, **epochs(1))).stdout
     assert 'Epoch(train) [1][2/2]' in log and 'accuracy/top1' in log
-    # each process saves its own part
-    assert {path.name for path in (tmp_path / 'epoch_1.pth').iterdir()} == {'rank0.pth', 'rank1.pth'}
+    log = run_in_two_processes(*command, *options(few_digits, 8, **epochs(2))).stdout
+    assert 'resumed epoch: 1, iter: 2' in log and is_whole(tmp_path / 'epoch_2.pth')
+    scores = []
+    runs = ('sharded', run_in_two_processes, config), ('one', run_tool, config), ('plain', run_tool, NANO)
+    for name, run, tested in runs:
+        words = '--work-dir', tmp_path / name, '--out', tmp_path / f'{name}.pkl', *options(few_digits, 8)
+        run('tools/test.py', tested, tmp_path / 'epoch_2.pth', *words)
+        scores.append([sample['pred_score'] for sample in mmengine.load(tmp_path / f'{name}.pkl')])
+    torch.testing.assert_close(scores[0], scores[2])
+    torch.testing.assert_close(scores[1], scores[2])

@@ -117,6 +117,42 @@ def test_launchers_start_the_tool_in_two_processes(name, words, tmp_path):
     assert sorted(re.findall(r'^\d.*', log, re.M)) == [f'{rank} {rank} 2 127.0.0.1 {port}: {command}' for rank in '01']
 
 
+def test_a_process_that_dies_ends_the_others(tmp_path):
+    interpreter = tmp_path / 'interpreter'
+    interpreter.write_text('#!/bin/sh\n[ "$RANK" = 1 ] && kill -9 $$\nexec sleep 300\n')
+    interpreter.chmod(0o755)
+    begin = time.monotonic()
+    env = dict(PORT=free_port(), PYTHON_EXEC=str(interpreter))
+    result = run_tool('tools/dist_train.sh', NANO, 2, env=env, check=False)
+    assert result.returncode == 1 and time.monotonic() - begin < 60
+    assert re.search(r'rank +: 1 \(local_rank: 1\)\s+exitcode +: -9', result.stdout), result.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    'words, job, codes, ends_with, started, requeued',
+    [
+        (['--resume', 'auto'], '', [75, 75, 0], 0, 3, False),
+        (['--resume', 'auto'], '', [75, 1], 1, 2, False),
+        (['--resume', 'auto'], '12', [75], 0, 1, True),
+        (['--resume', 'auto'], '12', [0], 0, 1, False),
+        (['--resume'], '', [75], 75, 1, False),
+    ],
+)
+def test_slurm_queues_a_stopped_run_again(words, job, codes, ends_with, started, requeued, tmp_path):
+    (tmp_path / 'codes').write_text(''.join(f'{code}\n' for code in codes))
+    for name, ending in (('srun', 'code=$(head -n 1 codes); sed -i 1d codes; exit "$code"'), ('scontrol', '')):
+        command = tmp_path / name
+        command.write_text(f'#!/bin/bash\ncd {tmp_path}\necho "$@" >> {name}.txt\n{ending}\n')
+        command.chmod(0o755)
+    env = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', SLURM_JOB_ID=job)
+    result = run_tool('tools/slurm_train.sh', 'part', 'job', NANO, *words, env=env, check=False)
+    assert result.returncode == ends_with, result.stdout
+    calls = (tmp_path / 'srun.txt').read_text().splitlines()
+    assert len(calls) == started and all(call.endswith(f'{NANO} {" ".join(words)} --launcher slurm') for call in calls)
+    asked = tmp_path / 'scontrol.txt'
+    assert asked.exists() == requeued and (not requeued or asked.read_text() == 'requeue 12\n')
+
+
 def test_usage_of_the_launchers():
     for script in ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'):
         result = run_tool(f'tools/{script}', check=False)

@@ -40,7 +40,7 @@ TECHNIQUES = {
     'AmpOptimWrapper': 'Mixed Precision',
     'vil_mm.LayerDecayOptimWrapperConstructor': 'Layer-wise Learning Rate Decay',
     'vil_mm.RandomShiftSwitchHook': 'Random Shift',
-    'MMFullyShardedDataParallel': 'FSDP',
+    'vil_mm.FullyShardStrategy': 'FSDP',
 }
 
 

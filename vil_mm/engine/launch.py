@@ -11,6 +11,7 @@ import torch.distributed
 from mmcv.ops import SyncBatchNorm
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
@@ -25,24 +26,31 @@ from .checks.types import explain
 from .hooks import (
     CheckClassesHook,
     CheckFiniteLossHook,
+    CheckImagesHook,
     CheckLabelsHook,
     CheckParametersHook,
     CheckTrainingHook,
+    ExactResumeHook,
     FollowScheduleHook,
+    StopOnSignalHook,
 )
 from .optimizers import CPUAmpOptimWrapper
 from .options import refuse_roi_align
 from .overrides import add_override_argument, override
+from .sharding import FullyShardStrategy
 
 SYNCHRONIZED_NORMS = (torch.nn.SyncBatchNorm, SyncBatchNorm)
 #: Hooks of every run.
 SAFEGUARDS = (
     CheckClassesHook,
     CheckFiniteLossHook,
+    CheckImagesHook,
     CheckLabelsHook,
     CheckParametersHook,
     CheckTrainingHook,
+    ExactResumeHook,
     FollowScheduleHook,
+    StopOnSignalHook,
 )
 
 
@@ -149,7 +157,8 @@ def build_runner(cfg: Config) -> Runner:
 
     Raises:
         ValueError: If several processes without GPUs would run a model with
-            SyncBN, or ``train_cfg`` has no positive length, or learning rates
+            SyncBN, or a sharded run would have a moving average of the
+            weights, or ``train_cfg`` has no positive length, or learning rates
             cannot be scaled, or a type within the model is not registered.
     """
     use_safe_checkpoint_loading()
@@ -169,6 +178,12 @@ def build_runner(cfg: Config) -> Runner:
     hooks = cfg.get('custom_hooks') or []
     kinds = [find_class(hook.get('type'), HOOKS, scope) if isinstance(hook, dict) else type(hook) for hook in hooks]
     cfg.custom_hooks = [*hooks, *(dict(type=f'vil_mm.{kind.__name__}') for kind in SAFEGUARDS if kind not in kinds)]
+    _keep_checkpoints_safe(cfg)
+    sharded = find_class((cfg.get('strategy') or {}).get('type'), STRATEGIES, scope) is FullyShardStrategy
+    if sharded and any(isinstance(kind, type) and issubclass(kind, EMAHook) for kind in kinds):
+        raise ValueError(
+            "custom_hooks has an EMAHook, which mmengine's FlexibleRunner cannot resume: remove it, or the strategy"
+        )
     if cfg.launcher == 'pytorch' and not is_cuda_available():
         _start_gloo(cfg)
     try:
@@ -181,6 +196,21 @@ def build_runner(cfg: Config) -> Runner:
     if scale:
         _scale_rates(runner, cfg)
     return runner
+
+
+def _keep_checkpoints_safe(cfg: Config) -> None:
+    """Write checkpoints by our hook, and start the worker processes of counted epochs anew, which resumed ones do."""
+    hooks = cfg.get('default_hooks') or {}
+    checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
+    if (
+        isinstance(checkpoint, dict)
+        and find_class(checkpoint.get('type'), HOOKS, cfg.get('default_scope')) is CheckpointHook
+    ):
+        cfg.default_hooks = dict(hooks, checkpoint=dict(checkpoint, type='vil_mm.SafeCheckpointHook'))
+    loader = cfg.get('train_dataloader')
+    if isinstance(loader, dict) and loader.get('persistent_workers') and cfg.train_cfg.get('by_epoch'):
+        # workers that outlive an epoch would know nothing of the next one's number
+        loader['persistent_workers'] = False
 
 
 def _class_of_wrapper(cfg: Config) -> type:

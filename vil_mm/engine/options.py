@@ -48,6 +48,16 @@ def enable_tensorboard(cfg: Config) -> None:
 
 
 @check_arguments
+def skip_bad_images(cfg: Config) -> None:
+    """Train on the next image where one cannot be read.
+
+    Args:
+        cfg (Config): The config; changed in place.
+    """
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='vil_mm.CheckImagesHook', skip_bad=True)]
+
+
+@check_arguments
 def enable_test_amp(cfg: Config) -> None:
     """Test in mixed precision: on a GPU in float16, on the CPU in bfloat16.
 

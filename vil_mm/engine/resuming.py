@@ -8,8 +8,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-#: Names of the checkpoints that mmengine writes at its intervals.
-NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+#: Name of the checkpoint of a run that was told to stop.
+INTERRUPTED = 'interrupted.pth'
+#: Names of the checkpoints that can be resumed: those that mmengine writes at its intervals, and that one.
+RESUMABLE = re.compile(rf'(?:epoch|iter)_(\d+)\.pth|{re.escape(INTERRUPTED)}')
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
@@ -61,7 +63,7 @@ def find_latest_checkpoint(work_dir: str | Path) -> Path | None:
     work_dir = Path(work_dir).resolve()
     named, last = read_last_checkpoint(work_dir)
     folders = {work_dir, *([named.parent.resolve()] if named else [])}
-    found = {path for folder in folders for path in folder.glob('*.pth') if NUMBERED.fullmatch(path.name)}
+    found = {path for folder in folders for path in folder.glob('*.pth') if RESUMABLE.fullmatch(path.name)}
     found |= {last} if last else set()
     for path in found:
         if path.is_dir():
@@ -111,8 +113,8 @@ def read_last_checkpoint(work_dir: Path) -> tuple[Path | None, Path | None]:
 
 def written(path: Path) -> tuple[int, int]:
     """Tell when a file was written; files of the same time, such as copies, are in the order of their numbers."""
-    match = NUMBERED.fullmatch(path.name)
-    return path.stat().st_mtime_ns, int(match[1]) if match else 0
+    match = RESUMABLE.fullmatch(path.name)
+    return path.stat().st_mtime_ns, int(match[1] or 0) if match else 0
 
 
 def is_whole(path: Path) -> bool:

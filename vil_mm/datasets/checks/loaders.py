@@ -7,21 +7,18 @@ validation datasets or with the evaluator's. Last, the model's heads are
 compared with the classes of all of them.
 """
 
-import os
 from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ...arguments import Name, check_arguments
+from ...engine.work_dir import is_first_process
 from .class_folders import check_class_folders, holds_class_folders
 from .coco import check_coco
 from .configured import find_datasets, is_remote
 from .label_maps import check_label_maps, holds_label_maps
 from .num_classes import check_num_classes
-
-#: Environment variables by which launchers tell a process its rank.
-RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 
 
 @check_arguments
@@ -43,7 +40,7 @@ def check_data(cfg: Config, loaders: Sequence[Name]) -> None:
         ValueError: If image files are damaged, annotations do not fit the
             images, or datasets, metrics and model differ in their classes.
     """
-    if any(os.environ.get(name, '0') != '0' for name in RANKS):
+    if not is_first_process():
         return
     if cfg.get('resume') and cfg.get('load_from'):
         print_log(f'the data are not checked again: resuming from {cfg.load_from}')

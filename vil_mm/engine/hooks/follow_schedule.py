@@ -1,14 +1,16 @@
 """The schedule of a resumed run."""
 
+import math
 import warnings
 from pathlib import Path
 
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from ...registry import HOOKS, nested_dicts
+from ..other_model import check_model
+from ..sharding import FullyShardStrategy
 
 #: What changes in a scheduler as it steps.
 POSITION = ('last_step', '_global_step', '_last_value')
@@ -31,6 +33,13 @@ class FollowScheduleHook(Hook):
     are also taken from the config.
     """
 
+    # before EMAHook loads a checkpoint's averages, whose errors are those of PyTorch
+    priority = 'ABOVE_NORMAL'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Save what the schedule depends on beside the config."""
+        checkpoint['meta'].update(epoch_length=len(runner.train_dataloader), batch=batch_of(runner))
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Adapt the loaded checkpoint, in place, before the run resumes from it.
 
@@ -42,11 +51,14 @@ class FollowScheduleHook(Hook):
         if not runner._resume:
             return
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        # mmengine would run it as code
+        (checkpoint.get('meta') or {}).pop('config', None)
         check_state(runner, checkpoint, by_iter)
         check_optimizer(runner, checkpoint)
         keep_best_of_other_runs(runner, checkpoint)
+        warn_of_batch(runner, checkpoint['meta'], by_iter)
         recomputed = recompute(runner, checkpoint, by_iter)
-        if not isinstance(runner, Runner):  # FlexibleRunner, whose optimizer may be sharded
+        if not is_whole(runner):
             return
         check_model(runner, checkpoint)
         names = {key for part in nested_dicts(runner.cfg.get('optim_wrapper')) for key in part}
@@ -82,23 +94,6 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
         runner.logger.warning(f'{runner._load_from} has all {end} {unit} of train_cfg: there is nothing left to train')
 
 
-def check_model(runner: Runner, checkpoint: dict) -> None:
-    """Check that a checkpoint is of the runner's model, because mmengine only warns of what does not fit.
-
-    Raises:
-        ValueError: If a tensor is missing, superfluous or of another shape.
-    """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    states = model.state_dict(), checkpoint['state_dict']
-    own, saved = ({name: getattr(value, 'shape', None) for name, value in state.items()} for state in states)
-    other = sorted(name for name in own.keys() | saved.keys() if own.get(name, 0) != saved.get(name, 0))
-    if other:
-        raise ValueError(
-            f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
-            f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
-        )
-
-
 def check_optimizer(runner: Runner, checkpoint: dict) -> None:
     """Check that a checkpoint was written by an optimizer of the same kind, if there is just one.
 
@@ -126,12 +121,13 @@ def recompute(runner: Runner, checkpoint: dict, by_iter: bool) -> bool:
             than the iteration.
     """
     meta, length, schedulers = checkpoint['meta'], len(runner.train_dataloader), schedulers_of(runner)
-    iteration = meta['iter'] if by_iter else meta['epoch'] * length
+    goes_on = by_iter or meta.get('epoch_length') == length
+    iteration = meta['iter'] if goes_on else meta['epoch'] * length
     saved = checkpoint.get('param_schedulers') or []
     saved = [state for states in saved.values() for state in states] if isinstance(saved, dict) else saved
     same = [settings(s.state_dict()) for s in schedulers] == [settings(state) for state in saved]
     fixed = [type(s).__name__ for s in schedulers if getattr(s, 'need_val_args', False)]
-    if not isinstance(runner, Runner):
+    if not is_whole(runner):
         fixed.append(type(runner).__name__)
     if iteration == meta['iter'] and (same or fixed):
         return False
@@ -157,9 +153,42 @@ def recompute(runner: Runner, checkpoint: dict, by_iter: bool) -> bool:
                 for scheduler in schedulers:
                     if scheduler.by_epoch:
                         scheduler.step()
-    # without this entry, mmengine keeps the runner's schedulers as they are
-    checkpoint.pop('param_schedulers', None)
+    groups = runner.param_schedulers or []
+    checkpoint['param_schedulers'] = (
+        {name: [s.state_dict() for s in group] for name, group in groups.items()}
+        if isinstance(groups, dict)
+        else [s.state_dict() for s in groups]
+    )
     return True
+
+
+def is_whole(runner: Runner) -> bool:
+    """Tell whether a runner's checkpoints hold all of the model and the optimizer, not the shard of a process."""
+    return isinstance(runner, Runner) or isinstance(getattr(runner, 'strategy', None), FullyShardStrategy)
+
+
+def batch_of(runner: Runner) -> tuple[int, int, int]:
+    """Count the processes, the images per process and iteration, and the iterations per step of the optimizer."""
+    loader = runner.train_dataloader
+    per_process = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    return runner.world_size, per_process, getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def warn_of_batch(runner: Runner, meta: dict, by_iter: bool) -> None:
+    """Say what another number of processes or another batch size does to the schedule."""
+    before, now = tuple(meta.get('batch') or batch_of(runner)), batch_of(runner)
+    if before == now:
+        return
+    images, of_before = math.prod(now), math.prod(before)
+    words = [f'{b[0]} processes x {b[1]} images' + f' x {b[2]} accumulated' * (b[2] > 1) for b in (before, now)]
+    length = 'Training ends at the same iteration' if by_iter else 'Training ends at the same epoch'
+    effect = f'{length}, and learning rates follow the config, as if all steps had had {images} images'
+    if images != of_before:
+        effect += f'; the rule of thumb is to scale them by {images / of_before:g}, see --auto-scale-lr'
+    runner.logger.warning(
+        f'{runner._load_from} is of a run with {of_before} images per step ({words[0]}). The run goes on with {images} '
+        f'({words[1]}). {effect}'
+    )
 
 
 def schedulers_of(runner: Runner) -> list:
