@@ -33,13 +33,14 @@ def usage(folder: Path) -> str:
         test.append(f'python tools/test.py {config} {files[path.stem]}')
     train.append(f'bash tools/dist_train.sh {examples[0].relative_to(folder.parents[1])} 8  # on 8 GPUs')
     converted = {row['config']: row for row in read_rows(folder) if 'file' in row}
-    convert = [
-        f'python tools/model_converters/{row["converter"]} {row["file"].split("/")[-1].split("?")[0]} {files[name]} '
-        + row['options']
-        for name, row in ((name, converted[name]) for name in files if name in converted)
-    ]
+    convert = []
+    for name, row in ((name, converted[name]) for name in files if name in converted):
+        source = row['file'].split('/')[-1]
+        source = source if source.endswith('.pth') else 'FILE'  # a link that does not name the file
+        command = f'python tools/model_converters/{row["converter"]} {source} {files[name]} {row["options"]}'
+        convert.append(command.rstrip())
     parts = [
-        ('Predict', 'python', ['import vil_mm.apis  # makes the models known by name', *imports, '', *predict]),
+        ('Predict', 'python', ['import vil_mm.apis  # makes the models known by name', *sorted(imports), '', *predict]),
         ('Train', 'bash', train),
         ('Test', 'bash', test),
     ]

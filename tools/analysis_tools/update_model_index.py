@@ -7,9 +7,12 @@ configs, published recipes from ``recipes.yml``; both are compared with the conf
 
 import argparse
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
+import torch
 import yaml
 from get_flops import build_model, fix_regions, make_inputs
 from mmengine.config import Config
@@ -48,33 +51,43 @@ TASKS = dict(
 BLOCKS = dict(mmpretrain='models', mmdet='detectors', mmseg='segmenters')
 
 
+def read_model(scope: str, model: str) -> Config:
+    """Make a config of a library's model from its text."""
+    return Config.fromstring(f'default_scope = {scope!r}\nmodel = {model}', '.py')
+
+
 @cache
-def count(scope: str, model: str, size: tuple[int, int]) -> tuple[int, int]:
-    """Count the parameters and multiply-adds of a model.
+def count_parameters(scope: str, model: str) -> int:
+    """Count the parameters of a model.
 
     Args:
         scope (str): Its library.
         model (str): Its config. Configs that share a model are counted once.
-        size (tuple[int, int]): Height and width of the image.
     """
-    cfg = Config.fromstring(f'default_scope = {scope!r}\nmodel = {model}', '.py')
-    # shapes are enough: nothing is initialized or computed
-    with FakeTensorMode():
+    with torch.device('meta'):  # shapes are enough
+        return sum(p.numel() for p in build_model(read_model(scope, model)).parameters())
+
+
+@cache
+def count_multiply_adds(scope: str, model: str, size: tuple[int, int]) -> int:
+    """Count the multiply-adds of a model, for an image of a height and width; see :func:`count_parameters`."""
+    cfg = read_model(scope, model)
+    with FakeTensorMode():  # nothing is initialized or computed
         built = build_model(cfg)
         fix_regions(built)
-        macs = count_macs(built, make_inputs(cfg, size), mode='tensor')['']
-    return sum(p.numel() for p in built.parameters()), macs
+        return count_macs(built, make_inputs(cfg, size), mode='tensor')['']
 
 
-def describe(path: Path, row: dict | None) -> dict:
-    """Describe the model of a config, as an entry of the model index."""
+def describe(path: Path, row: dict | None, macs: int | None) -> dict:
+    """Describe the model of a config, as an entry of the model index; count its multiply-adds unless they are given."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     size = image_size(cfg)
     model = cfg.model.to_dict()
     for key in ('init_cfg', 'drop_path_rate'):  # which have no parameters
         model['backbone'].pop(key, None)
-    parameters, macs = count(cfg.default_scope, str(model), size)
+    parameters = count_parameters(cfg.default_scope, str(model))
+    macs = macs or count_multiply_adds(cfg.default_scope, str(model), size)
     shown = size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}'
     metadata = {'Parameters': parameters, 'FLOPs': macs, 'Image Size': shown}
     metadata |= {**describe_training(cfg), 'Weights': 'none offered'}
@@ -172,12 +185,14 @@ def commands_table(folder: Path) -> str:
     return format_table(table, left=3)
 
 
-def update(folder: Path) -> dict[Path, str]:
+def update(folder: Path, known: Mapping[str, int] = MappingProxyType({})) -> dict[Path, str]:
     """Make the new contents of a family's metafile and README.
 
     Args:
         folder (Path): The family's configs, with ``published.yml``, and the
             two files as they are.
+        known (Mapping[str, int]): The multiply-adds of models for which they
+            are not counted anew, by name.
 
     Returns:
         dict[Path, str]: The texts, by file.
@@ -198,7 +213,7 @@ def update(folder: Path) -> dict[Path, str]:
     unknown = rows.keys() - {path.stem for path in paths}
     if unknown:
         raise ValueError(f'{folder}/published.yml names configs that are not there: {sorted(unknown)}')
-    models = [describe(path, rows.get(path.stem)) for path in paths]
+    models = [describe(path, rows.get(path.stem), known.get(path.stem)) for path in paths]
     blocks = dict(usage=usage(folder), citation=citation(folder))
     for scope, name in BLOCKS.items():
         members = [model for model in models if model['Results'][0]['Task'] in TASKS[scope]]
