@@ -196,6 +196,7 @@ class TestCheckpoints:
             ('mask-rcnn_vil-tiny_fpn_1x_coco', r'Convert \S+ \S+ \S+ \S+/model_final.pth: .* --detector$'),
             ('l2vit-base_in21k', r'Convert the published file L2ViT-Base-22k-\S+.pth: .*l2vit2mm.py .* --class-map'),
             ('vitae-v2-vsa-48m_in21k', r'No such file was published: train configs/vitae_v2/\S+_16xb64_in21k.py'),
+            ('l2vit-tiny_upernet_ade20k-512x512', r'No such file was published: train configs/l2vit/segmentation/'),
         ],
     )
     def test_missing_file(self, name, message):

@@ -100,7 +100,7 @@ def test_views_of_an_image(data, width, tmp_path):
     few = {key: [[view] for view in value[:2]] for key, value in views.items()}
     with torch.no_grad():
         (prediction,) = model.test_step(few)
-    assert prediction.pred_sem_seg.data.shape == (height, width)
+    assert prediction.pred_sem_seg.data.shape == (1, height, width)
 
 
 def test_there_is_a_config_for_every_row():
