@@ -102,7 +102,7 @@ def test_answers_are_at_most_two_clicks_away(clue, answer, site, pages):
             if link and inner(path, link) and clue.lower() in ' '.join(text.split()).lower()
         }
         for path, anchor in places:
-            if squeezed in ''.join(pages[path].text(anchor).split())[:3000]:
+            if squeezed in ''.join(pages[path].text(anchor).split())[:5000]:
                 return
     pytest.fail(f'{clue}: {places}')
 

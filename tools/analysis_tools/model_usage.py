@@ -6,11 +6,12 @@ from mmengine.fileio import load
 
 from vil_mm.engine.published import checkpoint_name, read_rows
 
-#: The inferencer for the configs in each folder of a family: its library, and its argument for a file of weights.
+#: For the configs in each folder of a family: a word for a model, the inferencer, its library, and its argument for a
+#: file of weights.
 INFERENCERS = {
-    '': ('ImageClassificationInferencer', 'mmpretrain', 'pretrained'),
-    'detection': ('DetInferencer', 'mmdet.apis', 'weights'),
-    'segmentation': ('MMSegInferencer', 'mmseg.apis', 'weights'),
+    '': ('classifier', 'ImageClassificationInferencer', 'mmpretrain', 'pretrained'),
+    'detection': ('detector', 'DetInferencer', 'mmdet.apis', 'weights'),
+    'segmentation': ('segmenter', 'MMSegInferencer', 'mmseg.apis', 'weights'),
 }
 
 
@@ -26,9 +27,10 @@ def usage(folder: Path) -> str:
     imports, predict, train, test = [], [], [], []
     for path in examples:
         config = path.relative_to(folder.parents[1])
-        inferencer, library, weights = INFERENCERS[path.parent.name if path.parent != folder else '']
+        word, inferencer, library, weights = INFERENCERS[path.parent.name if path.parent != folder else '']
         imports.append(f'from {library} import {inferencer}')
-        predict.append(f"{inferencer}('{path.stem}', {weights}='{files[path.stem]}')('image.jpg')")
+        predict += [f'{word} = {inferencer}(', f"    '{path.stem}',", f"    {weights}='{files[path.stem]}',", ')']
+        predict.append(f"{word}('image.jpg')")
         train.append(f'python tools/train.py {config}')
         test.append(f'python tools/test.py {config} {files[path.stem]}')
     train.append(f'bash tools/dist_train.sh {examples[0].relative_to(folder.parents[1])} 8  # on 8 GPUs')
