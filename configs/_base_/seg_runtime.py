@@ -19,6 +19,8 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(by_epoch=False)
 
+tta_model = dict(type='SegTTAModel')
+
 log_level = 'INFO'
 load_from = None
 resume = False

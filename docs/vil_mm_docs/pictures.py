@@ -1,6 +1,6 @@
 """Pictures of the sliding window's chunks, neighborhoods and masks, drawn from the code that computes it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -19,18 +19,28 @@ GRID, WINDOW = (11, 14), 3
 #: Values of a picture's cells, with their colors and names.
 HIDDEN, SEEN, PADDING, SEEN_PADDING, QUERY = range(5)
 COLORS = ['#f4f4f4', '#7fb2e5', '#ffffff', '#f2b134', '#c8443c']
-NAMES = ['on the grid', 'attended to', 'padding', 'padding, attended to', 'the query']
+NAMES = dict(enumerate(['on the grid', 'attended to', 'padding', 'padding, attended to', 'the query']))
 
 
 def draw(folder: Path) -> None:
-    """Draw all pictures into a folder."""
+    """Draw all pictures of the sliding window into a folder."""
+    save(folder, dict(chunks=draw_chunks, masks=draw_masks, neighbors=draw_neighbors))
+
+
+def save(folder: Path, makers: dict[str, Callable[[], Figure]]) -> None:
+    """Draw figures into files of a folder.
+
+    Args:
+        folder (Path): The folder.
+        makers (dict[str, Callable[[], Figure]]): Functions that draw, by the
+            name of the file.
+    """
     folder.mkdir(exist_ok=True)
     # text stays text, and the files are the same in every run
     settings = {'svg.fonttype': 'none', 'svg.hashsalt': 'vil_mm', 'font.size': 9}
     with matplotlib.rc_context(settings):
-        pictures = dict(chunks=draw_chunks(), masks=draw_masks(), neighbors=draw_neighbors())
-        for name, figure in pictures.items():
-            figure.savefig(folder / f'{name}.svg', metadata=dict(Date=None), bbox_inches='tight')
+        for name, make in makers.items():
+            make().savefig(folder / f'{name}.svg', metadata=dict(Date=None), bbox_inches='tight')
 
 
 def seen_keys(query: tuple[int, int], mask: str, neighbors: str | int = 'all') -> Tensor:
@@ -82,7 +92,7 @@ def draw_lines(axes: Axes) -> None:
 
 def draw_chunks() -> Figure:
     """Number the tokens of the grid, and of each chunk."""
-    figure = Figure(figsize=(7, 5.4), layout='constrained')
+    figure = Figure(figsize=(5.2, 4.4), layout='constrained')
     axes = figure.subplots()
     numbers = torch.arange(GRID[0] * GRID[1], dtype=torch.float64).view(1, 1, -1, 1)
     # padding is 0, so tokens count from 1
@@ -95,14 +105,14 @@ def draw_chunks() -> Figure:
             for inner, number in enumerate(chunk.tolist()):
                 y, x = row * WINDOW + inner // WINDOW, column * WINDOW + inner % WINDOW
                 if number:
-                    axes.text(x, y, f'{number - 1:.0f}', ha='center', va='center', fontsize=7)
+                    axes.text(x, y, f'{number - 1:.0f}', ha='center', va='center', fontsize=6.5)
     draw_lines(axes)
     return figure
 
 
 def draw_masks() -> Figure:
     """Show what a query near the corner sees under each mask."""
-    figure = Figure(figsize=(8, 7.2), layout='constrained')
+    figure = Figure(figsize=(5.2, 5.4), layout='constrained')
     for axes, mask in zip(figure.subplots(2, 2).flat, MASKS):
         paint(axes, (1, 12), mask)
         axes.set_title(f"mask='{mask}'")
@@ -112,18 +122,18 @@ def draw_masks() -> Figure:
 
 def draw_neighbors() -> Figure:
     """Show what a query in the middle sees with each choice of neighbors."""
-    figure = Figure(figsize=(8, 3.6), layout='constrained')
+    figure = Figure(figsize=(5.2, 2.8), layout='constrained')
     grid = figure.subplots(1, 2)
     for axes, neighbors in zip(grid, ('all', 2)):
         paint(axes, (4, 7), 'block', neighbors)
         axes.set_title(f'neighbors={neighbors!r}')
         for number, (row, column) in enumerate(NEIGHBOR_CHUNKS, 1):
-            axes.text(7 + column * WINDOW, 4 + row * WINDOW, str(number), ha='center', va='center', fontsize=13)
+            axes.text(7 + column * WINDOW, 4 + row * WINDOW, str(number), ha='center', va='center', fontsize=11)
     legend(figure, [SEEN, PADDING, QUERY])
     return figure
 
 
-def legend(figure: Figure, values: Sequence[int] = (HIDDEN, SEEN, PADDING, SEEN_PADDING, QUERY)) -> None:
-    """Name the colors below a figure."""
-    handles = [Patch(facecolor=COLORS[value], edgecolor='black', linewidth=0.3, label=NAMES[value]) for value in values]
-    figure.legend(handles=handles, loc='outside lower center', ncols=len(values), frameon=False)
+def legend(figure: Figure, values: Sequence[int] = tuple(NAMES), names: dict[int, str] = NAMES) -> None:
+    """Name the colors of some values below a figure."""
+    handles = [Patch(facecolor=COLORS[value], edgecolor='black', linewidth=0.3, label=names[value]) for value in values]
+    figure.legend(handles=handles, loc='outside lower center', ncols=3, frameon=False)

@@ -8,6 +8,7 @@ import torch
 from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
+from mmpretrain import ImageClassificationInferencer, get_model
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 
 import vil_mm.apis  # noqa: F401
@@ -63,3 +64,18 @@ def test_what_is_no_name_is_refused_as_ever(tmp_path):
         DetInferencer('mask-rcnn_vil-huge', device='cpu')
     (tmp_path / 'mine.py').write_text('default_scope = "mmdet"')
     assert Config.fromfile(tmp_path / 'mine.py').default_scope == 'mmdet'
+
+
+@pytest.mark.parametrize(
+    'build, name, message',
+    [
+        (get_model, RETINANET, 'is a config for mmdet, not for mmpretrain: give the name to mmdet.apis.init_detector'),
+        (ImageClassificationInferencer, UPERNET, 'is a config for mmseg, not for mmpretrain: give the name to mmseg'),
+        (DetInferencer, UPERNET, 'is a config for mmseg, not for mmdet: give the name to mmseg.apis.init_model or'),
+        (DetInferencer, 'vil-tiny_8xb128_in1k', 'for mmpretrain, not for mmdet: give the name to mmpretrain.get_model'),
+        (MMSegInferencer, RETINANET, 'is a config for mmdet, not for mmseg: give the name to mmdet.apis.init_detector'),
+    ],
+)
+def test_a_name_of_another_task_says_what_builds_it(build, name, message):
+    with pytest.raises(ValueError, match=message):
+        build(name)

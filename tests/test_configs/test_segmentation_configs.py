@@ -2,12 +2,17 @@
 
 import re
 
+import mmcv
+import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 
 from tests.test_configs.helpers import PATHS, build_model, load, make_shallow
+from vil_mm.engine.options import enable_tta
 
 LEAVES = [name for name, path in PATHS.items() if path.parent.name == 'segmentation' and 'digit' not in name]
 # Millions, of the published segmenters, by the sizes of their parts.
@@ -62,6 +67,40 @@ def test_trains(name):
     assert loss.isfinite()
     loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize('data, width', [('8xb2-160k_ade20k-512x512', 1024), ('4xb2-80k_cityscapes-512x1024', 512)])
+def test_views_of_an_image(data, width, tmp_path):
+    """With ``--tta``: six sizes, those of the test times 0.5 to 1.75, and their mirror images, on one label map."""
+    cfg = load(f'vil-tiny_upernet_{data}')
+    make_shallow(cfg)
+    cfg.model.backbone.init_cfg = None
+    height = 256  # a quarter or half of the size that images are resized to
+    image, labels = np.zeros((height, width, 3), np.uint8), np.full((height, width), 3, np.uint8)
+    image[:, : width // 3] = 200
+    for name, array in (('image.png', image), ('labels.png', labels)):
+        mmcv.imwrite(array, str(tmp_path / name))
+    enable_tta(cfg)
+    reduced = 'ade' in data
+    results = dict(img_path=str(tmp_path / 'image.png'), seg_map_path=str(tmp_path / 'labels.png'), seg_fields=[])
+    views = Compose(cfg.test_dataloader.dataset.pipeline)(dict(results, reduce_zero_label=reduced))
+    sides = [tuple(view.shape[1:]) for view in views['inputs']]
+    scale = 2 if reduced else 4
+    assert sides == [
+        (int(height * scale * ratio), int(width * scale * ratio))
+        for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+        for _ in range(2)
+    ]
+    assert [sample.flip for sample in views['data_samples']] == [False, True] * 6
+    plain, mirrored = views['inputs'][:2]
+    assert torch.equal(mirrored, plain.flip(2)) and not torch.equal(mirrored, plain)
+    truth = views['data_samples'][0].gt_sem_seg.data
+    assert truth.shape == (1, height, width) and (truth == 3 - reduced).all()
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    few = {key: [[view] for view in value[:2]] for key, value in views.items()}
+    with torch.no_grad():
+        (prediction,) = model.test_step(few)
+    assert prediction.pred_sem_seg.data.shape == (1, height, width)
 
 
 def test_there_is_a_config_for_every_row():

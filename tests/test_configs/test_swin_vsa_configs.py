@@ -47,9 +47,17 @@ def test_is_swin_but_for_its_attention(arch, drop_path_rate):
     assert blocks[-1].drop_path.drop_prob == pytest.approx(drop_path_rate)
 
 
-def test_detector_trains():
-    (name,) = leaves('swin_vsa/detection')
+@pytest.mark.parametrize('name', leaves('swin_vsa/detection'))
+def test_detectors(name):
     cfg = load(name)
+    assert cfg.train_cfg.max_epochs == (36 if '-3x' in name else 12)
+    with torch.device('meta'):
+        parameters = sum(p.numel() for p in build_model(cfg).parameters())
+    assert round(parameters / 1e6) == (86 if 'cascade' in name else 48)  # as published
+
+
+def test_detector_trains():
+    cfg = load('mask-rcnn_swin-vsa-tiny_fpn_ms-crop-1x_coco')
     assert cfg.model.backbone.pop('init_cfg').checkpoint == 'checkpoints/swin-vsa-tiny_in1k.pth'
     make_shallow(cfg)
     check_detector_training(cfg)

@@ -1,12 +1,17 @@
 """tools/analysis_tools/get_flops.py: its counts, and the image size that it counts for."""
 
 import re
+from contextlib import nullcontext
 
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import ROOT, run_tool
-from tools.analysis_tools.get_flops import choose_shape
+from tools.analysis_tools.get_flops import build_model, choose_shape, fix_regions, make_inputs
+from vil_mm.apis import count_macs
 
 DIGITS = ROOT / 'configs/l2vit/l2vit-nano_1xb64_digits.py'
 
@@ -94,21 +99,55 @@ def test_pipelines_that_need_more_than_an_image():
 @pytest.mark.parametrize(
     'name, shape',
     [
-        ('vil/segmentation/vil-tiny_upernet_4xb2-80k_cityscapes-512x1024', (512, 1024)),
+        ('vil/segmentation/vil-tiny_upernet_8xb2-160k_ade20k-512x512', (512, 2048)),
+        ('vil/segmentation/vil-tiny_upernet_4xb2-80k_cityscapes-512x1024', (1024, 2048)),
         ('vil/segmentation/vil-nano_upernet_1xb8-1600i_digit-scenes-128x128', (128, 128)),
-        ('vil/detection/retinanet_vil-nano_fpn_1xb8-800i_digit-scenes', None),
+        ('vil/detection/retinanet_vil-tiny_fpn_1x_coco', (800, 1344)),
+        ('vil/detection/retinanet_vil-nano_fpn_1xb8-800i_digit-scenes', (128, 128)),
     ],
 )
-def test_other_tasks(name, shape):
-    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
-    if shape is None:
-        with pytest.raises(ValueError, match='--shape is needed'):
-            choose_shape(cfg, None)
-    else:
-        assert choose_shape(cfg, None) == shape
-        cfg.model.data_preprocessor.size = None
-        cfg.crop_size = shape
-        assert choose_shape(cfg, None) == shape
+def test_sizes_of_tests(name, shape):
+    assert choose_shape(Config.fromfile(ROOT / f'configs/{name}.py'), None) == shape
+
+
+def test_sizes_of_tests_with_other_settings():
+    cfg = Config.fromfile(ROOT / 'configs/vil/detection/retinanet_vil-tiny_fpn_1x_coco.py')
+    (resize,) = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == 'Resize']
+    resize.scale = (480, 640)
+    assert choose_shape(cfg, None) == (480, 640)
+    resize.keep_ratio = False  # then it is width and height
+    assert choose_shape(cfg, None) == (640, 480)
+    cfg.test_dataloader.dataset.pipeline.remove(resize)
+    with pytest.raises(ValueError, match='--shape is needed'):
+        choose_shape(cfg, None)
+    cfg = Config.fromfile(ROOT / 'configs/vil/segmentation/vil-nano_upernet_1xb8-1600i_digit-scenes-128x128.py')
+    cfg.model.data_preprocessor.size, cfg.crop_size = None, (64, 90)
+    assert choose_shape(cfg, None) == (64, 96)
+
+
+@pytest.mark.parametrize('name', ['mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes', 'cascade'])
+def test_heads_of_regions(name):
+    """Counted for a fixed number of boxes and masks, with fake tensors as with real ones."""
+    path = next(ROOT.glob(f'configs/vil/detection/{name}*.py'), None)
+    cfg = Config.fromfile(path or ROOT / 'configs/_base_/models/cascade-mask-rcnn_fpn.py')
+    if path is None:
+        cfg.default_scope = 'mmdet'
+        cfg.model.backbone = dict(type='vil_mm.L2ViT', arch='nano')
+        cfg.model.neck.in_channels = [32, 64, 128, 256]
+    counts = []
+    for context in (FakeTensorMode(), nullcontext()):
+        with context:
+            model = build_model(cfg)
+            fix_regions(model)
+            counts.append(count_macs(model, make_inputs(cfg, (64, 96)), mode='tensor'))
+    assert counts[0] == counts[1]
+    heads = model.roi_head.bbox_head
+    one = heads[0] if path is None else heads
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        one(torch.rand(1, 256 if path is None else cfg.model.neck.out_channels, 7, 7))
+    boxes = model.rpn_head.test_cfg.max_per_img
+    counted = sum(macs for part, macs in counts[0].items() if re.fullmatch(r'roi_head\.bbox_head(\.\d)?', part))
+    assert counted == boxes * (3 if path is None else 1) * counter.get_total_flops() // 2
 
 
 def test_given_shapes():

@@ -28,7 +28,7 @@ def test_what_it_refuses():
     config = 'configs/vil/detection/mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes.py'
     for options, message in (
         (['--batch-size', 0], '--batch-size 0 must be at least 1'),
-        ([], '--shape is needed'),
+        (['--shape', 0], '--shape [0] must be one size'),
         (['--shape', 64, '--amp'], '--amp needs a GPU for MaskRCNN'),
     ):
         result = run_tool(TOOL, config, *options, check=False)

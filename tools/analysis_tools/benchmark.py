@@ -19,7 +19,9 @@ from vil_mm.engine.overrides import add_override_argument, override
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--shape', type=int, nargs='+', metavar='SIZE', help='height and width, which detectors need')
+    parser.add_argument(
+        '--shape', type=int, nargs='+', metavar='SIZE', help='height and width (default: as for get_flops.py)'
+    )
     parser.add_argument('--batch-size', type=int, default=64, help='images of a batch (default: 64)')
     parser.add_argument('--repeat-num', type=int, default=30, help='batches to measure (default: 30)')
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on the CPU)')

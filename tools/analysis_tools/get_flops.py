@@ -1,4 +1,8 @@
-"""Count the parameters and multiply-adds of a config's model, for any task, and the share of each part."""
+"""Count the parameters and multiply-adds of a config's model, for any task, and the share of each part.
+
+The heads of a two-stage detector count as for the most boxes that it keeps in testing, usually 1000, and masks as for
+the most objects that it finds, usually 100.
+"""
 
 import argparse
 
@@ -26,6 +30,33 @@ def make_inputs(cfg: Config, shape: tuple[int, int], batch_size: int = 1) -> tup
 
     sizes = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape, scale_factor=(1.0, 1.0))
     return images, [DetDataSample(metainfo=sizes) for _ in range(batch_size)]
+
+
+def fix_regions(model: torch.nn.Module) -> None:
+    """Let a two-stage detector's heads run on the most boxes and objects that it keeps in testing, with blank features.
+
+    The count then depends neither on weights nor on the image, and can be made
+    with fake tensors.
+
+    Args:
+        model (torch.nn.Module): A model of any kind; changed in place.
+    """
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is None:
+        return
+
+    def run_heads(levels: tuple[torch.Tensor, ...], *args) -> None:
+        numbers = dict(bbox=model.rpn_head.test_cfg.max_per_img, mask=roi_head.test_cfg.max_per_img)
+        for kind, number in numbers.items():
+            extractors, heads = (getattr(roi_head, f'{kind}_{part}', None) for part in ('roi_extractor', 'head'))
+            if isinstance(heads, torch.nn.Module) and not isinstance(heads, torch.nn.ModuleList):
+                extractors, heads = [extractors], [heads]
+            for extractor, head in zip(extractors or (), heads or ()):  # a cascade has several
+                size = extractor.roi_layers[0].output_size
+                head(levels[0].new_zeros(number * len(levels[0]), extractor.out_channels, *size))
+
+    roi_head.forward = run_heads
+    model.rpn_head.predict = lambda levels, *args, **kwargs: model.rpn_head(levels)
 
 
 def describe(macs: dict[str, int], model: torch.nn.Module) -> list[tuple[str, int, int]]:
@@ -68,7 +99,7 @@ def main() -> None:
         type=int,
         nargs='+',
         metavar='SIZE',
-        help='height and width (default of classifiers and segmenters: those of training)',
+        help='height and width (default: those of training for a classifier, else of the largest test images)',
     )
     parser.add_argument('--published', action='store_true', help="also count as ViL's publication does")
     add_override_argument(parser)
@@ -84,6 +115,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     model = build_model(cfg)
+    fix_regions(model)
     inputs = make_inputs(cfg, shape)
     macs = count_macs(model, inputs, mode='tensor')
     total = macs['']

@@ -1,4 +1,4 @@
-"""Write the metafile of a model family, and the tables in its README.
+"""Write the metafile of a model family, and the tables and commands in its README.
 
 Parameters and multiply-adds are counted on the built models. Published figures come from ``published.yml`` beside the
 configs, published recipes from ``recipes.yml``; both are compared with the configs. Published commands come from
@@ -7,16 +7,19 @@ configs, published recipes from ``recipes.yml``; both are compared with the conf
 
 import argparse
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import yaml
+from get_flops import build_model, fix_regions, make_inputs
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from model_recipes import compare
 from model_training import describe_training
-from torch import nn
+from model_usage import citation, usage
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vil_mm.apis import count_macs, image_size
@@ -48,36 +51,45 @@ TASKS = dict(
 BLOCKS = dict(mmpretrain='models', mmdet='detectors', mmseg='segmenters')
 
 
+def read_model(scope: str, model: str) -> Config:
+    """Make a config of a library's model from its text."""
+    return Config.fromstring(f'default_scope = {scope!r}\nmodel = {model}', '.py')
+
+
 @cache
-def count(model: str, size: tuple[int, int] | None) -> tuple[int, int | None]:
-    """Count the parameters of a model, and its multiply-adds if there is a size of images.
+def count_parameters(scope: str, model: str) -> int:
+    """Count the parameters of a model.
 
     Args:
+        scope (str): Its library.
         model (str): Its config. Configs that share a model are counted once.
-        size (tuple[int, int], optional): Height and width.
     """
-    cfg = Config.fromstring(f'model = {model}', '.py').model
-    # shapes are enough: nothing is initialized or computed
-    with FakeTensorMode() if size else torch.device('meta'):
-        built: nn.Module = MODELS.build(cfg).eval()
-        macs = count_macs(built, [torch.rand(1, 3, *size)], mode='tensor')[''] if size else None
-    return sum(p.numel() for p in built.parameters()), macs
+    with torch.device('meta'):  # shapes are enough
+        return sum(p.numel() for p in build_model(read_model(scope, model)).parameters())
 
 
-def describe(path: Path, row: dict | None) -> dict:
-    """Describe the model of a config, as an entry of the model index."""
+@cache
+def count_multiply_adds(scope: str, model: str, size: tuple[int, int]) -> int:
+    """Count the multiply-adds of a model, for an image of a height and width; see :func:`count_parameters`."""
+    cfg = read_model(scope, model)
+    with FakeTensorMode():  # nothing is initialized or computed
+        built = build_model(cfg)
+        fix_regions(built)
+        return count_macs(built, make_inputs(cfg, size), mode='tensor')['']
+
+
+def describe(path: Path, row: dict | None, macs: int | None) -> dict:
+    """Describe the model of a config, as an entry of the model index; count its multiply-adds unless they are given."""
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
-    size = None if cfg.default_scope == 'mmdet' else image_size(cfg)
+    size = image_size(cfg)
     model = cfg.model.to_dict()
     for key in ('init_cfg', 'drop_path_rate'):  # which have no parameters
         model['backbone'].pop(key, None)
-    parameters, macs = count(str(model), size if cfg.default_scope == 'mmpretrain' else None)
-    metadata = {'Parameters': parameters}
-    if macs:
-        metadata['FLOPs'] = macs
-    if size:
-        metadata['Image Size'] = size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}'
+    parameters = count_parameters(cfg.default_scope, str(model))
+    macs = macs or count_multiply_adds(cfg.default_scope, str(model), size)
+    shown = size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}'
+    metadata = {'Parameters': parameters, 'FLOPs': macs, 'Image Size': shown}
     metadata |= {**describe_training(cfg), 'Weights': 'none offered'}
     entry = {'Name': path.stem, 'Config': str(path.relative_to(ROOT)), 'Metadata': metadata}
     if row:
@@ -116,17 +128,17 @@ def format_table(rows: list[list[str]], left: int = 1) -> str:
 def models_table(models: list[dict], rows: dict[str, dict], folder: Path) -> str:
     """List models with our figures and the published ones."""
     keys = [key for key in PUBLISHED if any(rows.get(model['Name'], {}).get(key) is not None for model in models)]
-    if 'Image Size' in models[0]['Metadata'] and 'FLOPs' in models[0]['Metadata']:
+    if models[0]['Results'][0]['Task'] == 'Image Classification':
         keys = [key for key in keys if key != 'pretrain']
-    sized = 'FLOPs' in models[0]['Metadata']
     heads = [PUBLISHED[key][1] for key in keys]
-    table = [['config', *(['pixels'] if sized else []), 'parameters', *(['GMACs'] if sized else [])]]
+    table = [['config', 'pixels', 'parameters', 'GMACs']]
     table[0] += [f'published: {head}' if i == 0 else head for i, head in enumerate(heads)]
     for model in models:
         metadata, row = model['Metadata'], rows.get(model['Name'], {})
         link = f'[{model["Name"]}]({(ROOT / model["Config"]).relative_to(folder)})'
-        line = [link, *([str(metadata['Image Size'])] if sized else []), f'{metadata["Parameters"]:,}']
-        line += [f'{metadata["FLOPs"] / 1e9:.3f}'] if sized else []
+        gmacs = metadata['FLOPs'] / 1e9
+        line = [link, str(metadata['Image Size']), f'{metadata["Parameters"]:,}']
+        line.append(f'{gmacs:.3f}' if gmacs < 100 else f'{gmacs:.1f}')
         for key in keys:
             values = [row.get(key), row.get('elsewhere', {}).get(key)]
             line.append(' or '.join(str(value) for value in values if value is not None))
@@ -173,12 +185,14 @@ def commands_table(folder: Path) -> str:
     return format_table(table, left=3)
 
 
-def update(folder: Path) -> dict[Path, str]:
+def update(folder: Path, known: Mapping[str, int] = MappingProxyType({})) -> dict[Path, str]:
     """Make the new contents of a family's metafile and README.
 
     Args:
         folder (Path): The family's configs, with ``published.yml``, and the
             two files as they are.
+        known (Mapping[str, int]): The multiply-adds of models for which they
+            are not counted anew, by name.
 
     Returns:
         dict[Path, str]: The texts, by file.
@@ -199,8 +213,8 @@ def update(folder: Path) -> dict[Path, str]:
     unknown = rows.keys() - {path.stem for path in paths}
     if unknown:
         raise ValueError(f'{folder}/published.yml names configs that are not there: {sorted(unknown)}')
-    models = [describe(path, rows.get(path.stem)) for path in paths]
-    blocks = {}
+    models = [describe(path, rows.get(path.stem), known.get(path.stem)) for path in paths]
+    blocks = dict(usage=usage(folder), citation=citation(folder))
     for scope, name in BLOCKS.items():
         members = [model for model in models if model['Results'][0]['Task'] in TASKS[scope]]
         if members:
@@ -216,11 +230,11 @@ def update(folder: Path) -> dict[Path, str]:
     (collection,) = (entry['Name'] for entry in collections)
     index = dict(Collections=collections, Models=[dict(model, **{'In Collection': collection}) for model in models])
     text = readme.read_text()
-    for name, table in blocks.items():
+    for name, block in blocks.items():
         start, end = f'<!-- {name}: written by {TOOL} -->', f'<!-- end of {name} -->'
         if start not in text or end not in text:
             raise ValueError(f'{readme} has no place for {name}: {start} and {end}')
-        text = text[: text.index(start)] + f'{start}\n\n{table}\n\n' + text[text.index(end) :]
+        text = text[: text.index(start)] + f'{start}\n\n{block}\n\n' + text[text.index(end) :]
     return {
         metafile: f'# Written by {TOOL}. FLOPs are multiply-adds.\n'
         + yaml.safe_dump(index, sort_keys=False, width=120),

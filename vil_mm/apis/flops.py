@@ -92,11 +92,13 @@ def count_published_macs(model: nn.Module, inputs: Inputs, **kwargs) -> int:
 
 @check_arguments
 def image_size(cfg: Config) -> tuple[int, int]:
-    """Find the size of the images that a classifier or segmenter is trained with.
+    """Find the size of the images that a model's multiply-adds are counted for.
 
-    A segmenter's config says to what size images are padded. A classifier's
-    pipeline, that of training or else of validation or testing, is run on
-    images of two sizes: it tells if both come out in the same one.
+    For a detector or segmenter, it is that of the largest image, wider than
+    high, that the pipeline of testing makes, with the padding; for a segmenter
+    that does not resize, that of training. For a classifier, the pipeline of
+    training, or else of validation or testing, is run on images of two sizes:
+    it tells if both come out in the same one.
 
     Args:
         cfg (Config): The config.
@@ -107,12 +109,15 @@ def image_size(cfg: Config) -> tuple[int, int]:
     Raises:
         ValueError: If the config does not give all images one size.
     """
-    if cfg.get('default_scope') == 'mmseg':
+    scope = cfg.get('default_scope', 'mmpretrain')
+    if scope in ('mmdet', 'mmseg'):
         preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-        size = preprocessor.get('size') or cfg.get('crop_size')
+        divisor = preprocessor.get('pad_size_divisor') or (preprocessor.get('test_cfg') or {}).get('size_divisor') or 1
+        size = _tested_size(cfg) or (scope == 'mmseg' and (preprocessor.get('size') or cfg.get('crop_size')))
         if size:
-            return tuple(to_2tuple(size))
-    if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
+            height, width = (math.ceil(side / divisor) * divisor for side in to_2tuple(size))
+            return height, width
+    if scope == 'mmpretrain':
         channels = cfg.model.backbone.get('in_channels', 3)
         for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             dataset = next(iter(innermost((cfg.get(loader) or {}).get('dataset') or {})), {})
@@ -123,6 +128,16 @@ def image_size(cfg: Config) -> tuple[int, int]:
             if len(sizes) == 1:
                 return sizes.pop()
     raise ValueError('the config does not give all images one size')
+
+
+def _tested_size(cfg: Config) -> tuple[int, int] | None:
+    """Find the height and width that images are resized to in testing; wider than high, if they keep their ratio."""
+    dataset = next(iter(innermost((cfg.get('test_dataloader') or {}).get('dataset') or {})), {})
+    for step in dataset.get('pipeline') or ():
+        if str(step['type']).endswith('Resize') and step.get('scale'):
+            width, height = to_2tuple(step['scale'])
+            return (min(width, height), max(width, height)) if step.get('keep_ratio') else (height, width)
+    return None
 
 
 #: Heights and widths of the images that a pipeline is run on.

@@ -12,6 +12,12 @@ from ..engine.published import find_home
 
 #: The folder, in that of a family, with the configs for each library whose inferencers are mmengine's.
 FOLDERS = {'mmdet': 'detection', 'mmseg': 'segmentation'}
+#: What builds a model of each library from a name.
+BUILDERS = {
+    'mmpretrain': 'mmpretrain.get_model or ImageClassificationInferencer',
+    'mmdet': 'mmdet.apis.init_detector or DetInferencer',
+    'mmseg': 'mmseg.apis.init_model or MMSegInferencer',
+}
 
 
 @cache
@@ -28,6 +34,24 @@ def named_configs() -> dict[str, Path]:
     return {path.stem: path for path in paths}
 
 
+def check_library(name: object, library: str) -> None:
+    """Refuse the name of a config for another library.
+
+    Args:
+        name (object): A name, or what else functions of the library take.
+        library (str): The library that shall build the model.
+
+    Raises:
+        ValueError: If the name is that of a config for another library.
+    """
+    path = named_configs().get(str(name))
+    if path is None:
+        return
+    own = next((own for own, folder in FOLDERS.items() if path.parent.name == folder), 'mmpretrain')
+    if own != library:
+        raise ValueError(f'{name} is a config for {own}, not for {library}: give the name to {BUILDERS[own]}')
+
+
 def register_configs() -> None:
     """Make the configs known to mmengine by name.
 
@@ -37,6 +61,7 @@ def register_configs() -> None:
     at, so ours are added to what is found there.
     """
     read, find = Config.fromfile, BaseInferencer._get_models_from_metafile
+    load = BaseInferencer._load_model_from_metafile
 
     @wraps(read)
     def read_named(filename: str | Path, *args, **kwargs) -> Config:
@@ -51,5 +76,11 @@ def register_configs() -> None:
                         yield dict(Name=name, Config=str(path), Weights=None)
         yield from find(dir)
 
+    @wraps(load)
+    def load_checked(self: BaseInferencer, model: str) -> tuple[Config, str]:
+        check_library(model, self.scope)
+        return load(self, model)
+
     Config.fromfile = staticmethod(read_named)
+    BaseInferencer._load_model_from_metafile = load_checked
     BaseInferencer._get_models_from_metafile = staticmethod(find_all)

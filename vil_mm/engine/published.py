@@ -91,7 +91,7 @@ def explain_checkpoint(path: str | Path) -> str | None:
         return None
     try:
         row = _published_files().get(path.name)
-        configs = sorted(find_home().glob('configs/*/*.py'))
+        configs = sorted(find_home().glob('configs/[!_]*/**/*.py'))
     except FileNotFoundError:  # without the configs
         return None
     if row is not None:

@@ -1,20 +1,7 @@
-_base_ = [
-    '../../_base_/models/upernet.py',
-    '../../_base_/datasets/ade20k_512.py',
-    '../../_base_/schedules/upernet_160k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './dwnet-tiny_upernet_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(
-        type='vil_mm.DWNet',
-        arch='base',
-        pad_size_divisor=7,  # as published
-        output_norm='each',
-        norm_cfg=dict(type='SyncBN'),
-        drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/dwnet-base_in1k.pth', prefix='backbone.'),
-    ),
+    backbone=dict(arch='base', init_cfg=dict(checkpoint='checkpoints/dwnet-base_in1k.pth')),
     decode_head=dict(in_channels=[128, 256, 512, 1024]),
     auxiliary_head=dict(in_channels=512),
 )

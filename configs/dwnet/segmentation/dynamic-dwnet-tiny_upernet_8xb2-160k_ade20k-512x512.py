@@ -1,21 +1,5 @@
-_base_ = [
-    '../../_base_/models/upernet.py',
-    '../../_base_/datasets/ade20k_512.py',
-    '../../_base_/schedules/upernet_160k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './dwnet-tiny_upernet_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(
-        type='vil_mm.DWNet',
-        arch='tiny',
-        conv_type='dynamic',
-        pad_size_divisor=7,  # as published
-        output_norm='each',
-        norm_cfg=dict(type='SyncBN'),
-        drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/dynamic-dwnet-tiny_in1k.pth', prefix='backbone.'),
-    ),
-    decode_head=dict(in_channels=[96, 192, 384, 768]),
-    auxiliary_head=dict(in_channels=384),
+    backbone=dict(conv_type='dynamic', init_cfg=dict(checkpoint='checkpoints/dynamic-dwnet-tiny_in1k.pth')),
 )

@@ -1,20 +1,7 @@
-_base_ = [
-    '../../_base_/models/upernet.py',
-    '../../_base_/datasets/ade20k_512.py',
-    '../../_base_/schedules/upernet_160k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './l2vit-tiny_upernet_8xb2-160k_ade20k-512x512.py'
 
-norm_cfg = dict(type='BN')
 model = dict(
-    backbone=dict(
-        type='vil_mm.L2ViT',
-        arch='base',
-        output_norm='each',
-        drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/l2vit-base_in1k.pth', prefix='backbone.'),
-    ),
-    decode_head=dict(in_channels=[128, 256, 512, 1024], norm_cfg=norm_cfg),
-    auxiliary_head=dict(in_channels=512, norm_cfg=norm_cfg),
+    backbone=dict(arch='base', init_cfg=dict(checkpoint='checkpoints/l2vit-base_in1k.pth')),
+    decode_head=dict(in_channels=[128, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512),
 )
-optim_wrapper = dict(paramwise_cfg=None)  # as published, all parameters are decayed

@@ -1,16 +1,5 @@
-_base_ = [
-    '../../_base_/models/upernet_vil.py',
-    '../../_base_/datasets/cityscapes_512x1024.py',
-    '../../_base_/schedules/upernet_80k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vil-small_upernet_4xb2-80k_cityscapes-512x1024.py'
 
 model = dict(
-    data_preprocessor=dict(size=(512, 1024)),
-    backbone=dict(
-        arch='base-deep',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil-base-deep_in21k.pth', prefix='backbone.'),
-    ),
-    decode_head=dict(num_classes=19),
-    auxiliary_head=dict(num_classes=19),
+    backbone=dict(arch='base-deep', init_cfg=dict(checkpoint='checkpoints/vil-base-deep_in21k.pth')),
 )

@@ -1,13 +1,5 @@
-_base_ = [
-    '../../_base_/models/upernet_vil.py',
-    '../../_base_/datasets/ade20k_512.py',
-    '../../_base_/schedules/upernet_160k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vil-small_upernet_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(
-        arch='medium-deep',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil-medium-deep_in21k.pth', prefix='backbone.'),
-    ),
+    backbone=dict(arch='medium-deep', init_cfg=dict(checkpoint='checkpoints/vil-medium-deep_in21k.pth')),
 )

@@ -1,15 +1,7 @@
-_base_ = [
-    '../../_base_/models/upernet_vil.py',
-    '../../_base_/datasets/ade20k_512.py',
-    '../../_base_/schedules/upernet_160k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vil-small_upernet_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(
-        arch='tiny',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil-tiny_in1k.pth', prefix='backbone.'),
-    ),
+    backbone=dict(arch='tiny', init_cfg=dict(checkpoint='checkpoints/vil-tiny_in1k.pth')),
     decode_head=dict(in_channels=[48, 96, 192, 384]),
     auxiliary_head=dict(in_channels=192),
 )

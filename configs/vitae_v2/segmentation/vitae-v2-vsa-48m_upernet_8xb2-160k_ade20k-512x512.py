@@ -1,18 +1,8 @@
 # The publication has no segmenter with this backbone.
-_base_ = [
-    '../../_base_/models/upernet.py',
-    '../../_base_/datasets/ade20k_512.py',
-    '../../_base_/schedules/upernet_160k_adamw.py',
-    '../../_base_/seg_runtime.py',
-]
+_base_ = './vitae-v2-vsa-small_upernet_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    backbone=dict(
-        type='vil_mm.ViTAEv2',
-        arch='vsa-48m',
-        drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vitae-v2-vsa-48m_in1k.pth', prefix='backbone.'),
-    ),
+    backbone=dict(arch='vsa-48m', init_cfg=dict(checkpoint='checkpoints/vitae-v2-vsa-48m_in1k.pth')),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),
 )
