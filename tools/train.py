@@ -48,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    launch.run(main)

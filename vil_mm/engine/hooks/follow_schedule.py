@@ -8,7 +8,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ...models.layers import CheckpointError, compare
 from ...registry import HOOKS, nested_dicts
+from ..checkpoint import state_dict_of
+from ..fitting import check_finite
 
 #: What changes in a scheduler as it steps.
 POSITION = ('last_step', '_global_step', '_last_value')
@@ -60,13 +63,13 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
     """Check that a checkpoint holds the state of a run that has not ended.
 
     Raises:
-        ValueError: If it lacks a part or is past the end of training.
+        CheckpointError: If it lacks a part or is past the end of training.
     """
     meta = checkpoint.get('meta') or {}
-    lacks = [name for name in ('epoch', 'iter') if name not in meta]
-    lacks += [name for name in ('optimizer', 'message_hub') if name not in checkpoint]
+    lacks = [name for name in ('epoch', 'iter') if meta.get(name) is None]
+    lacks += [name for name in ('optimizer', 'message_hub') if checkpoint.get(name) is None]
     if lacks:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} cannot be resumed, because it lacks {", ".join(lacks)}, like all converted files and '
             'best_*.pth. To start a new run from its weights, set load_from'
         )
@@ -74,7 +77,7 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
     if by_iter:
         done, end, unit = meta['iter'], runner.max_iters, 'iterations'
     if done > end:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} has {done} {unit}, but train_cfg ends after {end}: set a later end, or resume '
             'another checkpoint'
         )
@@ -86,17 +89,19 @@ def check_model(runner: Runner, checkpoint: dict) -> None:
     """Check that a checkpoint is of the runner's model, because mmengine only warns of what does not fit.
 
     Raises:
-        ValueError: If a tensor is missing, superfluous or of another shape.
+        CheckpointError: If a tensor is missing, superfluous, of another shape
+            or type, or not finite.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    states = model.state_dict(), checkpoint['state_dict']
-    own, saved = ({name: getattr(value, 'shape', None) for name, value in state.items()} for state in states)
-    other = sorted(name for name in own.keys() | saved.keys() if own.get(name, 0) != saved.get(name, 0))
+    state_dict = state_dict_of(checkpoint, runner._load_from)
+    fit = compare(model, state_dict)
+    other = sorted([*fit.missing, *fit.unexpected, *fit.resized, *fit.unfit])
     if other:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
             f'(and {len(other) - 1} more). To start a new run from its weights, set load_from'
         )
+    check_finite(state_dict, runner._load_from)
 
 
 def check_optimizer(runner: Runner, checkpoint: dict) -> None:
@@ -107,9 +112,12 @@ def check_optimizer(runner: Runner, checkpoint: dict) -> None:
     """
     if not isinstance(runner.optim_wrapper, OptimWrapper):
         return
-    own, saved = set(runner.optim_wrapper.param_groups[0]), set(checkpoint['optimizer']['param_groups'][0])
+    groups = checkpoint['optimizer'].get('param_groups')
+    if not groups:
+        raise CheckpointError(f'{runner._load_from} cannot be resumed: its optimizer has no param_groups')
+    own, saved = set(runner.optim_wrapper.param_groups[0]), set(groups[0])
     if own - saved and saved - own:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} cannot be resumed, because it is of another optimizer, with {sorted(saved - own)} '
             f'instead of {sorted(own - saved)}. To start a new run from its weights, set load_from'
         )
