@@ -27,6 +27,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on the CPU)')
     parser.add_argument('--tta', action='store_true', help='average over views of each image: tta_model, tta_pipeline')
+    parser.add_argument(
+        '--allow-partial',
+        nargs='+',
+        metavar='NAME',
+        help='modules of the model whose tensors the checkpoint may lack or have otherwise, such as head',
+    )
     parser.add_argument('--show-dir', metavar='FOLDER', help='draw the predictions into this folder')
     args = parser.parse_args()
     endings = ENDINGS[args.out_item]
@@ -47,11 +53,12 @@ def main() -> None:
     if args.out and args.out_item == 'pred':
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
+    hooks = list(cfg.get('custom_hooks') or [])
     if args.show_dir:
-        cfg.custom_hooks = [
-            *(cfg.get('custom_hooks') or []),
-            dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir),
-        ]
+        hooks.append(dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir))
+    if args.allow_partial:
+        hooks.append(dict(type='vil_mm.CheckParametersHook', allow_partial=args.allow_partial))
+    cfg.custom_hooks = hooks
     check_config(cfg, training=False)
     if not args.skip_data_checks:
         check_data(cfg, ['test_dataloader'])
@@ -65,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    launch.run(main)

@@ -5,6 +5,7 @@ import runpy
 import pytest
 
 from tests.conftest import ROOT
+from tests.test_hostile_files.readers import make_converter
 
 
 @pytest.fixture
@@ -17,3 +18,14 @@ def run_converter(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A published file's tensors of a tiny model, ours, and the options that name its config."""
+
+    def make(family):
+        content, key, own, _ = make_converter(family, tmp_path)
+        return content[key], own, ['--config', tmp_path / 'config.py']
+
+    return make

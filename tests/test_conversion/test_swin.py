@@ -88,7 +88,11 @@ def test_as_a_command(classifier, tmp_path, run_converter):
     state, *_ = classifier
     state = {**state, 'head.fc.weight': torch.zeros(10, 128), 'head.fc.bias': torch.zeros(10)}
     torch.save(dict(state_dict=state), tmp_path / 'swin.pth')
-    run_converter('swin2mm.py', tmp_path / 'swin.pth', tmp_path / 'converted.pth')
+    backbone = dict(type='vil_mm.SwinVSA', arch=OWN_ARCH, output_norm='each')
+    model = dict(backbone=backbone, head=dict(num_classes=10, in_channels=128))
+    (tmp_path / 'config.py').write_text(f'model = {model}')
+    words = tmp_path / 'swin.pth', tmp_path / 'converted.pth', '--config', tmp_path / 'config.py'
+    run_converter('swin2mm.py', *words)
     converted = torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict']
     assert 'head.fc.weight' in converted and 'backbone.stages.3.blocks.0.attn.predict.weight' in converted
 

@@ -160,6 +160,18 @@ class Attribute:
         return getattr, (HistoryBuffer, self.name)
 
 
+def test_history_of_a_run_is_read_before_a_run_starts(tmp_path):
+    torch.save(dict(history=HistoryBuffer(np.array([1.0, 2.0]), np.array([1, 1]))), tmp_path / 'run.pth')
+    assert read_checkpoint(tmp_path / 'run.pth')['history'].mean() == 1.5
+
+
+def test_what_is_allowed_stays_allowed(tmp_path, safe_loading):
+    torch.save(dict(value=np.float64(3.0)), tmp_path / 'a.pth')
+    allowed = set(map(str, torch.serialization.get_safe_globals()))
+    read_checkpoint(tmp_path / 'a.pth')
+    assert set(map(str, torch.serialization.get_safe_globals())) == allowed
+
+
 def test_history_of_a_run_loads_and_nothing_else_of_it(tmp_path, safe_loading):
     history = HistoryBuffer(np.array([1.0, 2.0]), np.array([1, 1]))
     torch.save(dict(history=history, value=np.float64(3.0)), tmp_path / 'run.pth')

@@ -12,7 +12,7 @@ from vil_mm.conversion.files import argument_parser, run
 
 
 def main() -> None:
-    run(argument_parser(__doc__).parse_args(), convert_state_dict, KEYS, 'DWNet')
+    run(argument_parser(__doc__).parse_args(), convert_state_dict, KEYS, 'DWNet', 'dwnet')
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ def main() -> None:
     def convert(published):
         return convert_state_dict(published, read_class_map(args.class_map) if args.class_map else None)
 
-    run(args, convert, KEYS[args.weights], 'L2ViT')
+    run(args, convert, KEYS[args.weights], 'L2ViT', 'l2vit')
 
 
 if __name__ == '__main__':

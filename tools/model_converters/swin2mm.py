@@ -12,7 +12,7 @@ from vil_mm.conversion.swin import KEYS, convert_state_dict
 
 
 def main() -> None:
-    run(argument_parser(__doc__).parse_args(), convert_state_dict, KEYS, 'Swin Transformer')
+    run(argument_parser(__doc__).parse_args(), convert_state_dict, KEYS, 'Swin Transformer', 'swin_vsa')
 
 
 if __name__ == '__main__':

@@ -16,9 +16,9 @@ def main() -> None:
     parser.add_argument('--detector', action='store_true', help='the file is a whole detector of Detectron2')
     args = parser.parse_args()
     if args.detector:
-        run(args, convert_detector, ['model'], 'detector')
+        run(args, convert_detector, ['model'], 'detector', 'vil')
     else:
-        run(args, convert_state_dict, ['net'], 'classification')
+        run(args, convert_state_dict, ['net'], 'classification', 'vil')
 
 
 if __name__ == '__main__':

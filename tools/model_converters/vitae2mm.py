@@ -18,7 +18,7 @@ def main() -> None:
         help='averaged (EMA) or raw weights (default: ema if the file has it, else raw)',
     )
     args = parser.parse_args()
-    run(args, convert_state_dict, KEYS[args.weights], 'ViTAEv2')
+    run(args, convert_state_dict, KEYS[args.weights], 'ViTAEv2', 'vitae_v2')
 
 
 if __name__ == '__main__':

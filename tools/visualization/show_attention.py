@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
+from vil_mm.engine.fitting import check_inference
+from vil_mm.engine.launch import run
 from vil_mm.engine.pictures import check_target
 from vil_mm.models.attentions.base_attention import BaseAttention
 
@@ -172,6 +174,7 @@ def show_attention(
         FileExistsError: If the picture would replace another file.
     """
     use_safe_checkpoint_loading()
+    check_inference()
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
     check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
@@ -236,4 +239,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

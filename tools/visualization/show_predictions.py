@@ -18,6 +18,8 @@ from rich.progress import track
 
 from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
+from vil_mm.engine.fitting import check_inference
+from vil_mm.engine.launch import run
 from vil_mm.engine.pictures import LoadedImages, check_target
 from vil_mm.registry import find_class
 
@@ -47,6 +49,7 @@ def show_predictions(config: Path, checkpoint: Path, target: Path, num_images: i
     from mmpretrain.models import BaseClassifier
 
     use_safe_checkpoint_loading()
+    check_inference()
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
     kind = find_class(cfg.model.type, MODELS, cfg.default_scope)
@@ -104,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

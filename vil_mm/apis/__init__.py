@@ -2,12 +2,14 @@
 
 from importlib.util import find_spec
 
+from ..engine.fitting import check_inference
 from .flops import count_macs, count_published_macs, image_size
 from .names import register_configs
 
 __all__ = ['count_macs', 'count_published_macs', 'image_size']
 
 register_configs()
+check_inference()
 if find_spec('mmpretrain'):
     from .model_index import register_models
 

@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
-from ..engine.checkpoint import read_checkpoint
+from ..engine.checkpoint import read_checkpoint, state_dict_of, write_checkpoint
+from ..engine.fitting import check_finite
+from ..models.layers import CheckpointError, abbreviate
+from .recognition import recognize
 from .renaming import Converted
 
 Convert: TypeAlias = Callable[[Mapping[str, Tensor]], Converted]
-#: Entries of a published file that are kept as ``meta``.
-META = ('arch', 'epoch', 'best_acc')
+#: Entries of a published file that are kept as ``meta``, if they are of these types.
+META = {'arch': str, 'epoch': int, 'best_acc': float}
 
 
 def convert_file(
@@ -22,45 +24,65 @@ def convert_file(
     convert: Convert,
     keys: Sequence[str],
     kind: str,
+    family: str,
     allow: Sequence[str] = (),
+    config: str | None = None,
 ) -> None:
-    """Convert a published file, and print what became of its tensors.
+    """Convert a published file, and print what became of its tensors and which config takes them.
 
     Args:
         source (str | Path): The published file, which holds a dict.
         target (str | Path): The file to write. It will hold a dict with
-            ``state_dict`` and ``meta``.
+            ``state_dict`` and ``meta``, or if its name ends in
+            ``.safetensors``, the tensors. It is not touched if anything fails.
         convert (Convert): The function that converts the tensors.
         keys (Sequence[str]): Keys that the file may hold the tensors under. The
             first one that it has is taken.
         kind (str): The kind of file, for messages.
+        family (str): The folder of the family's configs.
         allow (Sequence[str]): See
             :func:`vil_mm.engine.checkpoint.read_checkpoint`. Defaults to ().
+        config (str, optional): The config whose model the tensors are of.
+            Defaults to None: one of the family's.
 
     Raises:
-        FileNotFoundError: If ``source`` or the folder of ``target`` is missing.
-        ValueError: If the file is damaged, not of that kind, or holds a type
-            that is not allowed.
+        FileNotFoundError: If ``source``, ``config`` or the folder of ``target``
+            is missing.
+        CheckpointError: If the file is damaged, not of that kind, holds a type
+            that is not allowed, or is of no model that a config has.
     """
     if not Path(target).parent.is_dir():
         raise FileNotFoundError(f'there is no folder {Path(target).parent} to write {Path(target).name} to')
+    if config and not Path(config).is_file():
+        raise FileNotFoundError(f'there is no config {config}')
     checkpoint = read_checkpoint(source, allow=allow)
-    present = [key for key in keys if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping)]
+    present = [key for key in keys if isinstance(checkpoint.get(key), Mapping)]
     if not present:
-        held = sorted(map(str, checkpoint))[:8] if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+        held = sorted(map(str, checkpoint))[:8]
         wanted = ' or '.join(map(repr, keys))
-        raise ValueError(f'{source} is not a published {kind} file: it must hold {wanted}, but holds {held}')
+        raise CheckpointError(f'{source} is not a published {kind} file: it must hold {wanted}, but holds {held}')
     key = present[0]
-    converted, dropped = convert(checkpoint[key])
-    meta = {name: checkpoint[name] for name in META if name in checkpoint}
-    meta['converted_from'] = Path(source).name
-    torch.save({'state_dict': converted, 'meta': meta}, target)
+    published = state_dict_of(dict(state_dict=checkpoint[key]), f'{source}, {key!r},')
+    try:
+        converted, dropped = convert(published)
+        model = recognize(converted, family, Path(target), config)
+    except ValueError as error:
+        raise CheckpointError(f'{source}: {error}') from error
+    except (IndexError, KeyError, RuntimeError, TypeError) as error:
+        # the rules take it for granted that tensors have their shapes, and that those which belong together are there
+        raise CheckpointError(f'{source} is not a whole {kind} file: {type(error).__name__}: {error}') from error
+    check_finite(converted, str(source))
+    meta = {name: checkpoint[name] for name, plain in META.items() if isinstance(checkpoint.get(name), plain)}
+    others = sorted(set(map(str, checkpoint)) - {key, *meta})
+    meta.update(converted_from=Path(source).name, architecture=model.description)
+    write_checkpoint({'state_dict': converted, 'meta': meta}, target)
     for name, reason in dropped.items():
         print(f'left out  {name}: {reason}')
-    others = sorted(set(map(str, checkpoint)) - {key, *meta})
     if others:
         print(f'left out  the other entries of the file: {", ".join(others)}')
     print(f'{target}: {len(converted)} tensors from {len(checkpoint[key])} of {key!r}, {len(dropped)} left out')
+    also = f' (as do {abbreviate(model.configs[1:])})' if model.configs[1:] else ''
+    print(f'It is {model.description}: {model.configs[0]} takes it{also}')
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
@@ -75,12 +97,13 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
         metavar='TYPE',
         help='full names of types that the file may hold beside tensors and plain values',
     )
+    parser.add_argument('--config', metavar='FILE', help='config of the model, if it is none of this repository')
     return parser
 
 
-def run(args: argparse.Namespace, convert: Convert, keys: Sequence[str], kind: str) -> None:
+def run(args: argparse.Namespace, convert: Convert, keys: Sequence[str], kind: str, family: str) -> None:
     """Convert the file that the arguments name; if it is unfit, exit with a message of one line."""
     try:
-        convert_file(args.source, args.target, convert, keys, kind, tuple(args.allow))
-    except (ValueError, FileNotFoundError) as error:
+        convert_file(args.source, args.target, convert, keys, kind, family, tuple(args.allow), args.config)
+    except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f'error: {error}') from error

@@ -36,7 +36,7 @@ LEFT_OUT = {r'[\w.]+.relative_position_index': 'derived: computed from the windo
 
 def as_linear(weight: Tensor) -> Tensor:
     """Turn the weight of a 1x1 convolution into that of a linear layer."""
-    return weight[..., 0, 0] if weight.ndim == 4 else weight
+    return weight[..., 0, 0] if weight.shape[2:] == (1, 1) else weight
 
 
 CHANGES = {r'[\w.]+.attn.(qkv|proj|predict).weight': as_linear}

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from mmengine.runner import Runner
 
 from .._extras import EXTRAS, require
 from ..arguments import Name, check_arguments, one_of
+from ..models.layers import CheckpointError
 from ..registry import find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
 from .checks.types import explain
@@ -68,6 +70,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # passed by the launcher, which also sets the environment variable that is read
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command; a checkpoint that cannot be used, or a missing file, ends it with a message of one line.
+
+    Args:
+        main (Callable[[], None]): The command.
+
+    Raises:
+        SystemExit: With that message.
+    """
+    try:
+        main()
+    except (CheckpointError, FileNotFoundError) as error:
+        raise SystemExit(f'error: {error}') from error
 
 
 @check_arguments

@@ -7,6 +7,10 @@ from typing import Any
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..models.layers import CheckpointError, compare
+from .checkpoint import state_dict_of
+from .fitting import check_finite
+
 
 def check_model(runner: Runner, checkpoint: dict) -> None:
     """Check that a checkpoint is of the runner's model, because mmengine only warns of what does not fit.
@@ -16,22 +20,24 @@ def check_model(runner: Runner, checkpoint: dict) -> None:
         checkpoint (dict): The checkpoint.
 
     Raises:
-        ValueError: If a tensor is missing, superfluous or of another shape. The
-            message names the first one, and the first setting of the config
-            that differs.
+        CheckpointError: If a tensor is missing, superfluous, of another shape
+            or type, or not finite. The message names the first one, and the
+            first setting of the config that differs.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    states = model.state_dict(), checkpoint['state_dict']
-    own, saved = ({name: getattr(value, 'shape', None) for name, value in state.items()} for state in states)
-    other = sorted(name for name in own.keys() | saved.keys() if own.get(name, 0) != saved.get(name, 0))
+    saved, own = state_dict_of(checkpoint, runner._load_from), model.state_dict()
+    fit = compare(model, saved)
+    other = sorted([*fit.missing, *fit.unexpected, *fit.resized, *fit.unfit])
     if not other:
+        check_finite(saved, runner._load_from)
         return
     there, here = (
-        f'of shape {tuple(shapes[other[0]] or ())}' if other[0] in shapes else 'missing' for shapes in (saved, own)
+        f'{state[other[0]].dtype} of shape {tuple(state[other[0]].shape)}' if other[0] in state else 'missing'
+        for state in (saved, own)
     )
     before, now = (read_model(cfg) for cfg in (checkpoint['meta'].get('cfg'), runner.cfg.pretty_text))
     settings = next((f' In its config, {setting}.' for setting in differences(before, now, 'model')), '')
-    raise ValueError(
+    raise CheckpointError(
         f'{runner._load_from} cannot be resumed, because it is of another model, which differs in {other[0]} '
         f'(and {len(other) - 1} more): there it is {there}, here {here}.{settings} To start a new run from its '
         'weights, set load_from'

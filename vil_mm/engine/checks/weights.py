@@ -7,8 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import WEIGHT_INITIALIZERS
 
+from ...models.layers import CheckpointError
 from ...registry import find_class
-from ..checkpoint import read_checkpoint
+from ..checkpoint import read_checkpoint, state_dict_of
 
 
 def check_prefixes(cfg: Config) -> None:
@@ -18,7 +19,7 @@ def check_prefixes(cfg: Config) -> None:
         cfg (Config): The config.
 
     Raises:
-        ValueError: If one does not. The message names the key and the file.
+        CheckpointError: If one does not. The message names the key and the file.
     """
     pretrained = find_class('Pretrained', WEIGHT_INITIALIZERS, 'mmengine')
     for where, one in _initializers(cfg.get('model'), 'model'):
@@ -27,12 +28,11 @@ def check_prefixes(cfg: Config) -> None:
             continue
         if not isinstance(path, str) or not Path(path).is_file():
             continue
-        state = read_checkpoint(path)
-        state = state.get('state_dict', state)
+        state = state_dict_of(read_checkpoint(path), path)
         begins = prefix if prefix.endswith('.') else f'{prefix}.'
         if not any(str(name).startswith(begins) for name in state):
             known = sorted({str(name).split('.')[0] for name in state})
-            raise ValueError(
+            raise CheckpointError(
                 f'{where}.prefix={prefix!r}: no name in {path} begins with it; they begin with {", ".join(known[:5])}'
             )
 

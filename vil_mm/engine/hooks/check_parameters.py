@@ -1,40 +1,77 @@
-"""Compare the parameters of a tested model with those of its checkpoint."""
+"""Compare the tensors of a model with those of the checkpoint that a run loads."""
+
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 
+from ...models.base import BaseBackbone
+from ...models.layers import CheckpointError, compare
 from ...registry import HOOKS
+from ..checkpoint import state_dict_of
+from ..fitting import check_fit, unwrap
 
 
 @HOOKS.register_module()
 class CheckParametersHook(Hook):
-    """Stop a test if the checkpoint lacks parameters of the model, which would be tested with initial values.
+    """Stop a test whose checkpoint does not fit the model, parts of which would be tested with initial values.
 
-    A training may start from a part of the parameters, but not from none.
+    A training may start from a part of the parameters, but not from none; it
+    says what it has loaded.
+
+    Args:
+        allow_partial (Sequence[str]): Names of tensors, or of modules of the
+            model, that need not fit in a test. Defaults to ().
     """
 
+    # before the hooks that take for granted what the checkpoint holds
+    priority = 'HIGHEST'
+
+    def __init__(self, allow_partial: Sequence[str] = ()) -> None:
+        self.allow_partial = allow_partial
+        self._checkpoint: dict | None = None
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the names of the parameters.
+        """Check that it holds tensors, and enough of the backbone's; other hooks may still adapt the head's.
 
         Raises:
-            ValueError: If some are missing, or all of them in a training. The
-                message names the first one.
+            CheckpointError: If it does not.
         """
-        model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
-        held = {name.removeprefix('module.') for name in checkpoint.get('state_dict', checkpoint)}
-        missing = [name for name, _ in model.named_parameters() if name not in held]
-        testing = isinstance(runner._test_loop, BaseLoop)
-        # FlexibleRunner may name the parameters otherwise
-        if not testing and isinstance(runner, Runner) and len(missing) == sum(1 for _ in model.parameters()):
-            raise ValueError(
-                f'{runner._load_from} holds no parameter of the model, such as {missing[0]}, but others, such as '
-                f'{min(held, default=None)}: convert it first if it is a published file, or correct load_from'
+        state_dict = state_dict_of(checkpoint, runner._load_from)
+        self._checkpoint = checkpoint
+        for name, module in unwrap(runner.model).named_modules():
+            if isinstance(module, BaseBackbone) and isinstance(runner, Runner):  # FlexibleRunner may rename parameters
+                try:
+                    module.check_checkpoint(state_dict, f'{name}.')
+                except CheckpointError as error:
+                    raise CheckpointError(f'{runner._load_from}: {error}') from error
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare all tensors.
+
+        Raises:
+            CheckpointError: If they do not fit.
+        """
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is not None:
+            check_fit(runner.model, checkpoint, runner._load_from, self.allow_partial)
+
+    def before_train(self, runner: Runner) -> None:
+        """Log what was loaded.
+
+        Raises:
+            CheckpointError: If it was nothing.
+        """
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is None or not isinstance(runner, Runner):
+            return
+        model, state_dict = unwrap(runner.model), state_dict_of(checkpoint, runner._load_from)
+        comparison = compare(model, state_dict)
+        found = {*comparison.fitting, *comparison.resized}
+        names = [name for name, _ in model.named_parameters()]
+        if not found.intersection(names):
+            raise CheckpointError(
+                f'{runner._load_from} holds no parameter of the model, such as {names[0]}, but others, such as '
+                f'{min(state_dict)}: convert it first if it is a published file, or correct load_from'
             )
-        if testing and missing:
-            raise ValueError(
-                f'{runner._load_from} lacks {len(missing)} parameters of the model, such as {missing[0]}: test it with '
-                'the config that it was trained with, or convert it first if it is a published file'
-            )
+        runner.logger.info(f'{runner._load_from}: {comparison}')

@@ -72,13 +72,13 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
     """Check that a checkpoint holds the state of a run that has not ended.
 
     Raises:
-        ValueError: If it lacks a part or is past the end of training.
+        CheckpointError: If it lacks a part or is past the end of training.
     """
     meta = checkpoint.get('meta') or {}
-    lacks = [name for name in ('epoch', 'iter') if name not in meta]
-    lacks += [name for name in ('optimizer', 'message_hub') if name not in checkpoint]
+    lacks = [name for name in ('epoch', 'iter') if meta.get(name) is None]
+    lacks += [name for name in ('optimizer', 'message_hub') if checkpoint.get(name) is None]
     if lacks:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} cannot be resumed, because it lacks {", ".join(lacks)}, like all converted files and '
             'best_*.pth. To start a new run from its weights, set load_from'
         )
@@ -86,7 +86,7 @@ def check_state(runner: Runner, checkpoint: dict, by_iter: bool) -> None:
     if by_iter:
         done, end, unit = meta['iter'], runner.max_iters, 'iterations'
     if done > end:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} has {done} {unit}, but train_cfg ends after {end}: set a later end, or resume '
             'another checkpoint'
         )
@@ -102,9 +102,12 @@ def check_optimizer(runner: Runner, checkpoint: dict) -> None:
     """
     if not isinstance(runner.optim_wrapper, OptimWrapper):
         return
-    own, saved = set(runner.optim_wrapper.param_groups[0]), set(checkpoint['optimizer']['param_groups'][0])
+    groups = checkpoint['optimizer'].get('param_groups')
+    if not groups:
+        raise CheckpointError(f'{runner._load_from} cannot be resumed: its optimizer has no param_groups')
+    own, saved = set(runner.optim_wrapper.param_groups[0]), set(groups[0])
     if own - saved and saved - own:
-        raise ValueError(
+        raise CheckpointError(
             f'{runner._load_from} cannot be resumed, because it is of another optimizer, with {sorted(saved - own)} '
             f'instead of {sorted(own - saved)}. To start a new run from its weights, set load_from'
         )

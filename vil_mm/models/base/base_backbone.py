@@ -2,20 +2,20 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Annotated
 
 import torch
 from mmcv.cnn import build_norm_layer
-from mmengine.logging import MMLogger
+from mmengine.logging import MMLogger, print_log
 from mmengine.model import BaseModule, ModuleList
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from ...arguments import NOT_EMPTY, Count, at_least, check_arguments, one_of
 from ...registry import InitCfg, NormCfg
-from ..layers import norm_tokens, to_map
+from ..layers import CheckpointError, Comparison, compare, norm_tokens, to_map
 from .stage import Stage
 
 OutputNorm = Annotated[str, one_of('last', 'each')]
@@ -238,12 +238,56 @@ class BaseBackbone(BaseModule):
         blocks_before = [0, *accumulate(self.depths)][int(path[1])]
         return (blocks_before + int(path[3]) + 1 if path[2] == 'blocks' else blocks_before), num_layers
 
+    def init_weights(self) -> None:
+        """Initialize as ``init_cfg`` says.
+
+        Raises:
+            CheckpointError: If it names a file that does not fit.
+        """
+        try:
+            super().init_weights()
+        except CheckpointError as error:
+            raise CheckpointError(f'init_cfg={self.init_cfg}: {error}') from error
+
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
-        names = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
-        missing = [entry for entry in self.entries if entry not in names]
-        if names and missing:
-            raise ValueError(self._explain_foreign(names, missing[0]))
+        comparison = self.check_checkpoint(state_dict, prefix)
+        if comparison and not prefix:  # loaded on its own, not within a model, whose loading others report
+            print_log(f'{type(self).__name__}: {comparison}', logger='current')
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def check_checkpoint(self, state_dict: Mapping[str, Tensor], prefix: str = '') -> Comparison | None:
+        """Refuse a checkpoint of another family, and one that would leave most parameters as they are.
+
+        Args:
+            state_dict (Mapping[str, Tensor]): The checkpoint's tensors by name.
+            prefix (str): What precedes the backbone's names in the checkpoint.
+                Defaults to ''.
+
+        Returns:
+            Comparison | None: How it fits; None if it holds no name with the
+            prefix, or if the backbone is sharded.
+
+        Raises:
+            CheckpointError: If it holds less than half of the parameters.
+        """
+        names = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
+        if not names:
+            return None
+        missing = [entry for entry in self.entries if entry not in names]
+        if missing:
+            raise CheckpointError(self._explain_foreign(names, missing[0]))
+        if any('_fsdp_wrapped_module' in name for name, _ in self.named_modules()):
+            return None  # shards have other names and shapes
+        comparison = compare(self, state_dict, prefix)
+        found = {*comparison.fitting, *comparison.resized}
+        sizes = {prefix + name: parameter.numel() for name, parameter in self.named_parameters()}
+        loaded, total = sum(size for name, size in sizes.items() if name in found), sum(sizes.values())
+        if 2 * loaded < total:
+            raise CheckpointError(
+                f'the checkpoint has only {loaded / total:.0%} of the parameters of {type(self).__name__}, less than '
+                f'half: {comparison}'
+            )
+        return comparison
 
     def _explain_foreign(self, names: Sequence[str], missing: str) -> str:
         """Explain why a checkpoint with these names, which lack ``missing``, does not belong to this family."""

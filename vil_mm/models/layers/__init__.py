@@ -5,7 +5,11 @@ from .conv_position_encoding import ConvPositionEncoding as ConvPositionEncoding
 from .depthwise_conv import DepthwiseConv as DepthwiseConv
 from .dynamic_conv import DynamicDepthwiseConv as DynamicDepthwiseConv
 from .dynamic_conv import InhomogeneousDepthwiseConv as InhomogeneousDepthwiseConv
+from .loading import CheckpointError as CheckpointError
+from .loading import Comparison as Comparison
 from .loading import ResizableModule as ResizableModule
+from .loading import abbreviate as abbreviate
+from .loading import compare as compare
 from .loading import skip_other_shapes as skip_other_shapes
 from .maps import grid_of as grid_of
 from .maps import pad_to_multiple as pad_to_multiple

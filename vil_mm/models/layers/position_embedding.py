@@ -104,11 +104,21 @@ class AbsolutePositionEmbedding(ResizableModule):
             positions = torch.cat([self.global_tokens, positions], dim=1)
         return x + positions
 
+    def can_resize(self, name: str, tensor: Tensor) -> bool:
+        """Rows and columns can be resampled; see :meth:`ResizableModule.can_resize`."""
+        own = getattr(self, name)
+        return (
+            name in ('rows', 'columns')
+            and tensor.ndim == 3
+            and tensor.shape[::2] == own.shape[::2]
+            and tensor.numel() > 0
+        )
+
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
         for name in ('rows', 'columns'):
             key, own = prefix + name, getattr(self, name)
             loaded = state_dict.get(key)
-            if loaded is not None and loaded.ndim == 3 and loaded.shape[1] != own.shape[1]:
+            if loaded is not None and loaded.shape != own.shape and self.can_resize(name, loaded):
                 state_dict[key] = resize_positions(loaded, own.shape[1])
                 print_log(f'{key}: resized from {loaded.shape[1]} to {own.shape[1]} positions', logger='current')
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

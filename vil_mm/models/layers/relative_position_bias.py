@@ -117,6 +117,17 @@ class RelativePositionBias(ResizableModule):
             state_dict[key] = self._fit_table(key, loaded)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
+    def can_resize(self, name: str, tensor: Tensor) -> bool:
+        """The table can be resampled; see :meth:`ResizableModule.can_resize`."""
+        if (
+            name != 'table'
+            or tensor.ndim not in (2, 3)
+            or not tensor.numel()
+            or tensor.shape[-1] != self.table.shape[-1]
+        ):
+            return False
+        return tensor.ndim == 3 or len(tensor) in (self.table[..., 0].numel(), math.isqrt(len(tensor)) ** 2)
+
     def _fit_table(self, key: str, loaded: Tensor) -> Tensor:
         """Bring a loaded table into the shape of this module's table."""
         rows, columns, heads = self.table.shape
