@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vil_mm.ops import depthwise_conv, depthwise_conv2d, inhomogeneous_conv2d
+from vil_mm.ops import depthwise_conv, depthwise_conv2d, inhomogeneous_conv, inhomogeneous_conv2d
 
 FORMATS = pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
 
@@ -118,3 +118,26 @@ def test_inhomogeneous_memory_is_bounded():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
         inhomogeneous_conv2d(x, weight)
     assert sum(saved) == x.numel() + weight.numel()
+
+
+@FORMATS
+@pytest.mark.parametrize('own_kernels', [False, True], ids=['static', 'dynamic'])
+def test_depthwise_in_graphs(own_kernels, memory_format):
+    """The op that compiled graphs hold, and what exported programs hold."""
+    x = torch.randn(2, 4, 5, 9, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    inputs = x, randn(2, 4, 3, 3) if own_kernels else randn(4, 3, 3), randn(4)
+    op = torch.ops.vil_mm.depthwise_conv2d
+    torch.library.opcheck(op.default, inputs)
+    for function in (op, depthwise_conv._convolve_in_program):
+        assert_same(function, expected_convolution, inputs)
+        assert_same(lambda x, weight, function=function: function(x, weight, None), expected_convolution, inputs[:2])
+
+
+@FORMATS
+def test_inhomogeneous_in_graphs(memory_format):
+    x = torch.randn(2, 6, 5, 4, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    weight = randn(2, 3, 3, 3, 5, 4)
+    torch.library.opcheck(torch.ops.vil_mm.inhomogeneous_conv2d.default, (x, weight))
+    assert_same(torch.ops.vil_mm.inhomogeneous_conv2d, expected_inhomogeneous, (x, weight))
+    plain = inhomogeneous_conv.sum_neighbors(x.unflatten(1, (3, 2)), weight).flatten(1, 2)
+    torch.testing.assert_close(plain, expected_inhomogeneous(x, weight))

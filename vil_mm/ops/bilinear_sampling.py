@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import Size, check_arguments, dims
+from .graphs import is_exporting
 
 
 @check_arguments
@@ -38,16 +39,15 @@ def sample_bilinear(
     first = torch.arange(batch, device=values.device)[:, None] * length * heads
     first = first + torch.arange(heads, device=values.device)
     row = row * (hw_shape[1] * heads) + first[:, None, None, :, None, None]
-    # A point is a weighted sum of four tokens, which is what embedding_bag computes.
     index = row[..., :, None, :, None] + (column * heads)[..., None, :, None, :]
     weight = row_weight[..., :, None, :, None] * column_weight[..., None, :, None, :]
-    sampled = F.embedding_bag(
-        index.flatten(-2).view(-1, 4),
-        values.reshape(-1, channels),
-        per_sample_weights=weight.flatten(-2).view(-1, 4).to(values.dtype),
-        mode='sum',
-    )
-    return sampled.view(*index.shape[:-2], channels)
+    index, weight = index.flatten(-2), weight.flatten(-2).to(values.dtype)
+    tokens = values.reshape(-1, channels)
+    if is_exporting():  # other runtimes compute embedding_bag in a loop over points
+        return (tokens[index] * weight[..., None]).sum(-2)
+    # A point is a weighted sum of four tokens, which is what embedding_bag computes.
+    sampled = F.embedding_bag(index.view(-1, 4), tokens, per_sample_weights=weight.view(-1, 4), mode='sum')
+    return sampled.view(*index.shape[:-1], channels)
 
 
 def _neighbors(points: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from .backends import BACKENDS, Backend, check_backend
+from .graphs import is_exporting
 from .self_check.checking import Subject, find_or_check, find_verdict
 from .self_check.problems import WIDTHS
 
@@ -44,6 +45,8 @@ def find_floor(q: Tensor, mask: str = 'block') -> str:
 def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
     """Find the backend with that name or, without a name, the fastest one that can run and needs no proof or has it.
 
+    Exported programs hold the reference unless another backend is named.
+
     Raises:
         ValueError: If there is no such backend, or it cannot run on ``q``
             with this mask.
@@ -56,6 +59,8 @@ def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
         if not possible:
             raise ValueError(f'{source}={name!r} cannot run: {reason}')
         return BACKENDS[name]
+    if is_exporting():
+        return BACKENDS['reference']
     floor = find_floor(q, mask)
     unproven = tuple(
         (name, backend.only_named or backend.can_run(q, mask)[1])

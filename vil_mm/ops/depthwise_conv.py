@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import Allowed, check_arguments, dims
+from .graphs import is_exporting, register_op
+from .inhomogeneous_conv import sum_neighbors
 
+OP = 'vil_mm::depthwise_conv2d'
 #: How many pixels a kernel's gradient sums at once: few enough for float32 to stay precise.
 PIXELS_PER_SUM = 1024
 #: Kernel size from which, and numbers per image above which, this gradient is faster than PyTorch's.
@@ -44,10 +47,33 @@ def depthwise_conv2d(
     Returns:
         Tensor: Same shape as ``x``.
     """
-    is_large = weight.shape[-1] >= FASTER_FROM_SIZE and x[0].numel() > FASTER_ABOVE
+    if is_exporting():
+        return _convolve_in_program(x, weight, bias)
+    in_graph = torch.compiler.is_compiling()
+    # a graph serves maps of any size
+    is_large = weight.shape[-1] >= FASTER_FROM_SIZE and (in_graph or x[0].numel() > FASTER_ABOVE)
+    if in_graph and x.is_cpu and (weight.ndim == 4 or (is_large and torch.is_grad_enabled())):
+        return _run_op(x, weight, bias)
     if x.is_cpu and torch.is_grad_enabled() and (is_large or weight.ndim == 4):
         return _DepthwiseConv.apply(x, weight, bias)
     return _convolve(x, weight, bias)
+
+
+def _convolve_in_program(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve by few kinds of ops, which serve batches and maps of any size."""
+    if weight.ndim == 3:
+        return _convolve(x, weight, bias)
+    output = sum_neighbors(x[:, :, None], weight[..., None, None])[:, :, 0]
+    return output if bias is None else output + bias[:, None, None]
+
+
+def _run_op(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve by an op that a compiled graph holds whole: it loops over images and strips of the map."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        x, weight, bias = (None if tensor is None else tensor.to(dtype) for tensor in (x, weight, bias))
+    return torch.ops.vil_mm.depthwise_conv2d(x, weight, bias)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -104,3 +130,39 @@ class _DepthwiseConv(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_bias = grad.sum((0, 2, 3))
         return grad_x, grad_weight, grad_bias
+
+
+def _with_strides_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """Copy ``tensor`` if its strides are not those of ``torch.empty_like(like)``, as graphs expect them."""
+    expected = torch.empty_like(like)
+    return tensor if tensor.stride() == expected.stride() else expected.copy_(tensor)
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _with_strides_of(_convolve(x, weight, bias), x)
+
+
+def _backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    grad_x = _with_strides_of(_convolve(grad, weight.flip(-2, -1), None), x)
+    grad_weight = _convolve_by_output_gradient(x, grad, weight.shape[-1])
+    return grad_x, (grad_weight.sum(0) if weight.ndim == 3 else grad_weight).contiguous()
+
+
+def _save(ctx, inputs, output) -> None:
+    x, weight, bias = inputs
+    ctx.has_bias = bias is not None
+    ctx.save_for_backward(x, weight)
+
+
+def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grads = torch.ops.vil_mm.depthwise_conv2d_backward(grad, *ctx.saved_tensors)
+    return *grads, grad.sum((0, 2, 3)) if ctx.has_bias else None
+
+
+register_op(OP, _forward, lambda x, weight, bias: torch.empty_like(x))
+register_op(
+    f'{OP}_backward',
+    _backward,
+    lambda grad, x, weight: (torch.empty_like(x), torch.empty_like(weight, memory_format=torch.contiguous_format)),
+)
+torch.library.register_autograd(OP, _differentiate, setup_context=_save)

@@ -19,6 +19,11 @@ def chunk_offsets(neighbors: str | int) -> tuple[tuple[int, int], ...]:
     return (OWN_CHUNK, NEIGHBOR_CHUNKS[int(neighbors) - 1])
 
 
+def count_chunks(length: int, window_size: int) -> int:
+    """Count the chunks along one axis, in a form that PyTorch simplifies in graphs for maps of any size."""
+    return (length + window_size - 1) // window_size
+
+
 def to_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:
     """Cut a token grid into chunks, zero-padded at the bottom and the right.
 
@@ -32,7 +37,8 @@ def to_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tensor:
     """
     h, w = hw_shape
     size = window_size
-    x = F.pad(x.unflatten(2, hw_shape), (0, 0, 0, -w % size, 0, -h % size))
+    right, below = (count_chunks(length, size) * size - length for length in (w, h))
+    x = F.pad(x.unflatten(2, hw_shape), (0, 0, 0, right, 0, below))
     x = x.unflatten(3, (-1, size)).unflatten(2, (-1, size))
     return x.transpose(3, 4).flatten(4, 5)
 
@@ -41,7 +47,8 @@ def from_chunks(x: Tensor, hw_shape: tuple[int, int], window_size: int) -> Tenso
     """Undo :func:`to_chunks` and crop the padding."""
     h, w = hw_shape
     x = x.unflatten(4, (window_size, window_size)).transpose(3, 4)
-    return x.flatten(4, 5).flatten(2, 3)[:, :, :h, :w].flatten(2, 3)
+    # a slice up to h would not tell graphs for maps of any size that there are as many
+    return x.flatten(4, 5).flatten(2, 3).narrow(2, 0, h).narrow(3, 0, w).flatten(2, 3)
 
 
 def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Tensor, Tensor]:
@@ -57,7 +64,7 @@ def key_coordinates(length: int, offsets: Tensor, window_size: int) -> tuple[Ten
         window_size)``, and of the keys, ``(chunks, offsets, window_size)``.
     """
     inner = torch.arange(window_size, device=offsets.device)
-    chunks = torch.arange(-(-length // window_size), device=offsets.device)
+    chunks = torch.arange(count_chunks(length, window_size), device=offsets.device)
     queries = chunks[:, None] * window_size + inner
     keys = queries[:, None] + offsets[:, None] * window_size
     return queries, keys
@@ -81,7 +88,7 @@ def axis_mask(length: int, offsets: Tensor, window_size: int, mask: str) -> Tens
         Tensor: bool, ``(chunks, query in chunk, offsets, key in chunk)``.
     """
     queries, keys = key_coordinates(length, offsets, window_size)
-    padded = -(-length // window_size) * window_size
+    padded = count_chunks(length, window_size) * window_size
     if mask == 'cyclic':
         # Only padding reached without wrapping around is hidden; the padding
         # of a wrapped chunk counts as zero keys, as published.

@@ -4,13 +4,13 @@ Gathered keys and values, masks and scores exist for one strip at a time. The
 backward computes them again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
+from .graphs import is_exporting, register_op
 from .reference import (
     axis_mask,
     chunk_offsets,
@@ -29,9 +29,6 @@ BACKWARD = 'vil_mm::sliding_window_attention_strips_backward'
 STRIP_BYTES, STRIP_BYTES_ON_CPU = 2**27, 2**23
 #: How many images a strip has at most. They share its mask.
 STRIP_IMAGES = 4
-
-# PyTorch 2.6 does not tell exporting from compiling
-_is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
 
 
 class _Strips:
@@ -347,17 +344,8 @@ def _backward_flops(*args, out_shape=None, **kwargs) -> int:
     return 5 * _forward_flops(*args[1:]) // 2
 
 
-def _register(name: str, run: Callable, fake: Callable, flops: Callable) -> None:
-    """Make an op, not by ``torch.library.custom_op``, whose first call would load the compiler and so take seconds."""
-    schema = torch.library.infer_schema(run, mutates_args=())
-    torch.library.define(name, schema, tags=torch.Tag.pt2_compliant_tag)
-    torch.library.impl(name, 'default', run)
-    torch.library.register_fake(name, fake)
-    register_flop_formula(getattr(torch.ops.vil_mm, name.split('::')[1]))(flops)
-
-
-_register(FORWARD, _forward, _fake_forward, _forward_flops)
-_register(BACKWARD, _backward, _fake_backward, _backward_flops)
+register_op(FORWARD, _forward, _fake_forward, _forward_flops)
+register_op(BACKWARD, _backward, _fake_backward, _backward_flops)
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_save)
 
 
@@ -375,8 +363,7 @@ def sliding_window_attention_strips(
     scale: float,
 ) -> Tensor:
     """Compute :func:`vil_mm.ops.sliding_window_attention` from arguments that have been checked."""
-    if _is_exporting():
-        # The reference consists of PyTorch's own ops, so that exported programs run without this package
+    if is_exporting():
         return sliding_window_attention_reference(
             q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale
         )

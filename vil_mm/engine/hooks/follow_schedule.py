@@ -8,6 +8,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from ...models.layers import CheckpointError
 from ...registry import HOOKS, nested_dicts
 from ..other_model import check_model
 from ..sharding import FullyShardStrategy

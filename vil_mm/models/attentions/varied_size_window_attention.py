@@ -104,7 +104,7 @@ class VariedSizeWindowAttention(BaseWindowAttention):
             predicted = self.predict(F.leaky_relu(means).to(self.predict.weight.dtype))
         predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
         offsets, scales = rearrange(predicted, 'n y x (what h xy) -> what xy n y x h 1', what=2, xy=2)
-        counts = [max(1, size // window) for size in hw_shape]
+        counts = [torch.sym_max(1, size // window) for size in hw_shape]
         if self.swap_window_counts:
             counts.reverse()
         inside = torch.arange(window, device=grid.device, dtype=predicted.dtype) - (window - 1) / 2

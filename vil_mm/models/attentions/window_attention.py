@@ -29,4 +29,4 @@ class WindowAttention(BaseWindowAttention):
         padded, (top, left) = pad_to_windows(grid, self.window_size, self.padding)
         qkv = self.qkv(padded)
         windows = cut_windows(qkv, self.window_size, self.num_heads, parts=3).unbind(0)
-        return windows, qkv[:, top : top + h, left : left + w], (top, left)
+        return windows, qkv.narrow(1, top, h).narrow(2, left, w), (top, left)

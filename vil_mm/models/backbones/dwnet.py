@@ -75,7 +75,7 @@ class DWNetBlock(BaseBlock):
         featmap = to_map(x, hw_shape)
         if self.pad_size_divisor is not None:
             featmap = pad_to_multiple(featmap, self.pad_size_divisor)
-        mixed = self.mixer(featmap)[:, :, : hw_shape[0], : hw_shape[1]]
+        mixed = self.mixer(featmap).narrow(2, 0, hw_shape[0]).narrow(3, 0, hw_shape[1])
         return x + self.drop_path(to_tokens(mixed))
 
 

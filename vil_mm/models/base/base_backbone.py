@@ -172,8 +172,10 @@ class BaseBackbone(BaseModule):
 
     def _warn_of_partial_patches(self, height: int, width: int) -> None:
         """Warn once if the maps of different stages will not show the same part of the image."""
+        if self._warned or torch.compiler.is_compiling():
+            return
         stride = math.prod(stage.embed.stride for stage in self.stages[: max(self.out_indices) + 1])
-        if self._warned or torch.compiler.is_compiling() or not (height % stride or width % stride):
+        if not (height % stride or width % stride):
             return
         self._warned = True
         MMLogger.get_current_instance().warning(

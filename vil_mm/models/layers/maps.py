@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,11 +18,25 @@ def grid_of(x: FeatureMap) -> tuple[int, int]:
     return x.shape[2], x.shape[3]
 
 
+def missing_to_multiple(size: int, divisor: int) -> int:
+    """Compute what ``size`` lacks to a multiple of ``divisor``.
+
+    With ``-size % divisor``, PyTorch could not simplify the sizes of later
+    stages in graphs for images of any size.
+    """
+    return (size + divisor - 1) // divisor * divisor - size
+
+
+def is_padding(*lengths: int) -> bool:
+    """Tell whether to pad by these lengths: in a graph always, so that it serves padded and unpadded sizes."""
+    return torch.compiler.is_compiling() or any(lengths)
+
+
 @check_arguments
 def pad_to_multiple(x: FeatureMap, divisor: Size) -> Tensor:
     """Zero-pad a feature map ``(N, C, h, w)`` below and on the right until ``divisor`` divides its sides."""
-    rows, columns = (-size % divisor for size in x.shape[2:])
-    return F.pad(x, (0, columns, 0, rows)) if rows or columns else x
+    rows, columns = (missing_to_multiple(size, divisor) for size in x.shape[2:])
+    return F.pad(x, (0, columns, 0, rows)) if is_padding(rows, columns) else x
 
 
 @check_arguments
@@ -33,4 +48,9 @@ def to_tokens(x: FeatureMap) -> Tensor:
 @check_arguments
 def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
     """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
-    return x.mT.unflatten(2, hw_shape)
+    featmap = x.mT.unflatten(2, hw_shape)
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+        # Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them:
+        # which of 32 * w and 32 is larger, it cannot tell
+        return featmap.clone()
+    return featmap

@@ -33,7 +33,7 @@ class PatchEmbedding(BaseEmbedding):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right to whole patches; see :class:`BaseEmbedding`."""
         x = pad_to_multiple(x, self.stride)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and torch.is_grad_enabled():
             # Inductor saves no view for the backward pass if it cannot tell the order of its strides
             x = x.contiguous()
         x = self.projection(x)

@@ -23,7 +23,7 @@ def resize_positions(positions: Annotated[Tensor, dims('1', 'L', 'C')], length: 
     Returns:
         Tensor: ``(1, length, C)``.
     """
-    if positions.shape[1] == length:
+    if not torch.compiler.is_compiling() and positions.shape[1] == length:  # a graph serves other lengths too
         return positions
     return F.interpolate(positions.mT, size=length, mode='linear', align_corners=False).mT
 

@@ -24,7 +24,7 @@ def resize_bias_table(table: Annotated[Tensor, dims('rows', 'columns', 'heads')]
     Returns:
         Tensor: ``(*shape, heads)``.
     """
-    if table.shape[:2] == shape:
+    if not isinstance(shape[0], torch.SymInt) and table.shape[:2] == shape:  # a graph serves other sizes too
         return table
     resized = F.interpolate(table.permute(2, 0, 1)[None], size=shape, mode='bilinear', align_corners=False)
     return resized[0].permute(1, 2, 0)

@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...arguments import Count, Size, check_arguments, dims, one_of
+from .maps import is_padding, missing_to_multiple
 
 Grid = Annotated[Tensor, dims('N', 'h', 'w', 'C')]
 
@@ -27,9 +28,9 @@ def pad_to_windows(
         tuple[Tensor, tuple[int, int]]: The padded grid, and how many rows and
         columns of padding come before the grid's own.
     """
-    rows, columns = (-size % window_size for size in x.shape[1:3])
+    rows, columns = (missing_to_multiple(size, window_size) for size in x.shape[1:3])
     top, left = (rows // 2, columns // 2) if padding == 'both' else (0, 0)
-    if rows or columns:
+    if is_padding(rows, columns):
         x = F.pad(x, (0, 0, left, columns - left, top, rows - top))
     return x, (top, left)
 
@@ -72,4 +73,4 @@ def join_windows(
     (top, left), (h, w) = before, hw_shape
     size = round(x.shape[4] ** 0.5)
     x = rearrange(x, 'n y x h (i j) d -> n (y i) (x j) (h d)', i=size)
-    return x[:, top : top + h, left : left + w].flatten(1, 2)
+    return x.narrow(1, top, h).narrow(2, left, w).flatten(1, 2)  # graphs could not tell the size of a slice
