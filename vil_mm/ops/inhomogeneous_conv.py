@@ -1,6 +1,7 @@
 """Depthwise convolution with its own kernels at every pixel."""
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Annotated
 
 import torch
@@ -60,10 +61,13 @@ def sum_neighbors(x: Tensor, weight: Tensor) -> Tensor:
     """
     size, (height, width) = weight.shape[2], x.shape[-2:]
     padded = F.pad(x, (size // 2,) * 4)
-    return sum(
-        padded[..., row : row + height, column : column + width] * weight[:, :, None, row, column]
-        for row in range(size)
-        for column in range(size)
+    return reduce(
+        torch.add,
+        (
+            padded[..., row : row + height, column : column + width] * weight[:, :, None, row, column]
+            for row in range(size)
+            for column in range(size)
+        ),
     )
 
 
