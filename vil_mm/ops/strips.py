@@ -213,18 +213,25 @@ def _forward(
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attend with a mask that all images share, which may be more precise."""
-    if query.device.type != 'cpu':
-        # on an H200, with PyTorch 2.11, the fused function gave wrong results in bfloat16
-        return _attend_by_products(query, key, value, mask, scale)
-    attended = F.scaled_dot_product_attention(query, key, value, mask[None], scale=scale)
-    # PyTorch makes zeros of a softmax over nothing, which is NaN in all other backends
-    is_hidden = mask.amax(-1, keepdim=True) == float('-inf')
-    return attended.masked_fill_(is_hidden | ~query.isfinite().all(-1, keepdim=True), float('nan'))
+    if query.device.type == 'cpu':
+        attended = F.scaled_dot_product_attention(query, key, value, mask[None], scale=scale)
+        # this function makes zeros of a softmax over nothing, which is NaN in all other backends
+        if not attended.any(-1).all():
+            is_hidden = mask.amax(-1, keepdim=True) == float('-inf')
+            attended.masked_fill_(is_hidden | ~query.isfinite().all(-1, keepdim=True), float('nan'))
+        return attended
+    # on an H200, with PyTorch 2.11, that function gave wrong results in bfloat16
+    return _attend_by_products(query, key, value, mask, scale)
 
 
 def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    scores = (query * scale @ key.mT).to(mask.dtype).add_(mask)
-    return scores.softmax(-1).to(value.dtype) @ value
+    return _attention(query * scale, key, mask).to(value.dtype) @ value
+
+
+def _attention(query: Tensor, key: Tensor, mask: Tensor, padded: Tensor | None = None) -> Tensor:
+    """Compute attention weights, in the mask's precision; those of padded queries are all the same."""
+    scores = (query @ key.mT).to(mask.dtype).add_(mask)
+    return (scores if padded is None else scores.masked_fill_(padded, 0)).softmax(-1)
 
 
 def _attend_backward(
@@ -235,8 +242,7 @@ def _attend_backward(
     Queries that are padding give no gradients, not even of NaN.
     """
     query = scale * query
-    scores = (query @ key.mT).to(mask.dtype).add_(mask)
-    attention = (scores if padded is None else scores.masked_fill_(padded, 0)).softmax(-1)
+    attention = _attention(query, key, mask, padded)
     grad_value = attention.to(value.dtype).mT @ grad
     # By hand, because sums in PyTorch's own differentiation of the softmax depend on the number of threads
     grad_scores = (grad @ value.mT).to(mask.dtype).mul_(attention)
