@@ -170,7 +170,10 @@ def test_linear_layers_are_initialized_as_published():
 
 @pytest.mark.parametrize(
     'kwargs, message',
-    [(dict(window_size=0), 'window_size=0 must be'), (dict(padding='start'), "padding='start' is not")],
+    [
+        (dict(window_size=0), 'window_size=0 must be'),
+        (dict(padding='start'), "padding='start' must be 'end' or 'both'"),
+    ],
 )
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):

@@ -49,7 +49,10 @@ def test_equals_full_attention_in_each_window(bias, num_global, padding, in_dims
 
 @pytest.mark.parametrize(
     'kwargs, message',
-    [(dict(window_size=0), 'window_size=0 must be'), (dict(padding='start'), "padding='start' is not")],
+    [
+        (dict(window_size=0), 'window_size=0 must be'),
+        (dict(padding='start'), "padding='start' must be 'end' or 'both'"),
+    ],
 )
 def test_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
