@@ -18,7 +18,7 @@ def test_commands(command, name, few_digits, tmp_path):
 
     content, _, _ = make_readers(tmp_path)
     key, path = 'state_dict', tmp_path / 'hostile.pth'
-    words = ['--work-dir', tmp_path / 'run', *options(few_digits, 8, train_cfg__max_epochs=1)]
+    words = ['--work-dir', tmp_path / 'run', *options(few_digits, 8)]
     if command == 'vil2mm':
         content, key, _, _ = make_converter('vil', tmp_path)
         words = ['tools/model_converters/vil2mm.py', path, tmp_path / 'out.pth']
