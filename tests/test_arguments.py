@@ -23,8 +23,9 @@ REGISTRIES = (DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTI
 #: Modules on the pages whose functions get what others have checked, or the contents of files, which have their own
 #: tests.
 INNER = re.compile(
-    r'vil_mm\.(collect_env|arguments|registry|conversion|datasets\.checks\.(?!loaders)|engine\.(checkpoint|checks\.|pictures|published|resuming)'
-    r'|ops\.(backends|choice|reference|self_check|strips)|models\.backbones\.\w+_arch)'
+    r'vil_mm\.(collect_env|apis\.names|arguments|registry|conversion|datasets\.checks\.(?!loaders)'
+    r'|engine\.(checkpoint|checks\.|digest|fetching|fitting|other_model|pictures|published|randomness|resuming|sharding|work_dir)'
+    r'|models\.layers\.loading|ops\.(backends|choice|reference|self_check|strips)|models\.backbones\.\w+_arch)'
 )
 
 NORM, FULL = dict(type='LN'), dict(type='vil_mm.FullAttention')
@@ -62,6 +63,7 @@ CHANGES = Row([None, dict(qkv_bias=False), None, None], 'vil_mm.FullAttention', 
 #: By argument, or by owner and argument.
 ROWS = {
     'absolute_position': FLAG,
+    'allow_partial': Row(['head'], 'head', [''], [['head']]),
     'ann_file': Row(str(ROOT / 'tests/data/real.json'), 5, 'missing.json', ['real.json']),
     'arch': Row('nano', 5, 'huge', dict(embed_dims=[8])),
     'argument': TEXT,
@@ -119,6 +121,7 @@ ROWS = {
     'launcher': choice('none'),
     'length': SIZE,
     'loaders': Row([], 'train_dataloader', [''], [[]]),
+    'main': Row(print, 'main', None, [print]),
     'mask': choice('block'),
     'metainfo': Row(None, 'cat', [], ['cat']),
     'min_denominator': Row(1.0, '1', 0, (1.0, 1.0)),
@@ -170,6 +173,7 @@ ROWS = {
     'shape': PAIR,
     'share_global_proj': FLAG,
     'share_kv': FLAG,
+    'skip_bad': FLAG,
     'skip_values': FLAG,
     'split': TEXT,
     'stabilizer': choice('image'),

@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+@check_arguments
 def run(main: Callable[[], None]) -> None:
     """Run a command; a checkpoint that cannot be used, or a missing file, ends it with a message of one line.
 

@@ -4,6 +4,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...arguments import check_arguments
 from ...registry import HOOKS
 from ..fetching import fetcher_of
 
@@ -19,6 +20,7 @@ class CheckImagesHook(Hook):
             run. Defaults to False.
     """
 
+    @check_arguments
     def __init__(self, skip_bad: bool = False) -> None:
         self.skip_bad = skip_bad
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...arguments import Name, check_arguments
 from ...models.base import BaseBackbone
 from ...models.layers import CheckpointError, compare
 from ...registry import HOOKS
@@ -27,7 +28,8 @@ class CheckParametersHook(Hook):
     # before the hooks that take for granted what the checkpoint holds
     priority = 'HIGHEST'
 
-    def __init__(self, allow_partial: Sequence[str] = ()) -> None:
+    @check_arguments
+    def __init__(self, allow_partial: Sequence[Name] = ()) -> None:
         self.allow_partial = allow_partial
         self._checkpoint: dict | None = None
 
