@@ -1,7 +1,9 @@
-// Sliding-window attention of rows of chunks, forward and backward. Compiled once per instruction set.
+// Sliding-window attention of spans of chunks, forward and backward. Compiled once per instruction set.
 //
 // A block of a chunk's queries sees all of its keys at once, so that the softmax needs one pass and no rescaling.
 #pragma once
+
+#include <sched.h>
 
 #include "neighborhood.h"
 
@@ -11,6 +13,9 @@ namespace {
 // What is packed at once fits in a core's second-level cache (at least 1 MiB), along with what it is multiplied by.
 constexpr int64_t kStripBytes = 640 << 10, kBiasBytes = 256 << 10, kScoreBytes = 96 << 10;
 constexpr int kMaxBlock = 32;
+// Rows of chunks are cut into more tasks than the cache demands while there are at most this many in all. It does not
+// depend on the number of threads, since results must not.
+constexpr int64_t kFewTasks = 16;
 // Global tokens, and two rectangles in at most two parts each.
 constexpr int kMaxParts = 5;
 
@@ -19,7 +24,9 @@ struct Plan {
   int64_t scores;  // the most columns that the matrix of scores can have
   int group;       // places of queries in a chunk whose biases are packed together
   int block;       // queries that are processed together
-  int chunks;      // chunks of a row whose keys are packed together
+  int spans;       // parts of a row of chunks; the keys of a part are packed together
+  int chunks;      // the most chunks in a span
+  int64_t tasks;   // spans in all
 
   template <typename T>
   static Plan of(const Problem& problem, bool backward) {
@@ -35,11 +42,16 @@ struct Plan {
     const int64_t key_bytes = (backward ? 6 : 3) * round_up(problem.head_width, kLanes<Real>) * sizeof(Real);
     const int64_t columns = keys + round_up(problem.num_global, kLanes<Real>) + kMaxParts * kLanes<Real>;
     const int64_t chunks = 1 + larger<int64_t>(kStripBytes / key_bytes - keys, 0) / keys_per_chunk;
+    const int64_t rows = problem.batch * problem.heads * problem.rows().chunks();
+    const int row_chunks = problem.columns().chunks();
+    const int spans = clamp(kFewTasks / larger<int64_t>(rows, 1), (row_chunks + chunks - 1) / chunks, row_chunks);
     return {columns,
             static_cast<int>(
                 clamp(kBiasBytes / (places * int64_t(sizeof(Real))), kTileRows, problem.window * problem.window)),
             static_cast<int>(clamp(kScoreBytes / (columns * int64_t(sizeof(Real))), kTileRows, kMaxBlock)),
-            static_cast<int>(clamp(chunks, 1, problem.columns().chunks()))};
+            spans,
+            ceil_div(row_chunks, spans),
+            rows * spans};
   }
 };
 
@@ -67,28 +79,29 @@ class Walker {
         order_(plan_.group),
         tokens_(plan_.group) {}
 
+  // Attends in a span of a head of an image, both numbered in row-major order. Neighboring spans have the same image
+  // and head in the forward, so that biases stay packed; other ones in the backward, so that they seldom wait for
+  // each other's gradients.
   void run(int64_t task) {
-    const int chunk_rows = problem_.rows().chunks(), chunk_columns = problem_.columns().chunks();
-    task_ = task;
-    chunk_row_ = task % chunk_rows;
-    head_ = task / chunk_rows % problem_.heads;
-    batch_ = task / chunk_rows / problem_.heads;
+    const int64_t heads = problem_.batch * problem_.heads, spans = plan_.tasks / heads;
+    const int64_t head = backward_ ? task % heads : task / spans;
+    span_ = backward_ ? task / heads : task % spans;
+    batch_ = head % problem_.batch, head_ = head / problem_.batch;
+    chunk_row_ = span_ / plan_.spans;
+    const int chunk_columns = problem_.columns().chunks(), part = span_ % plan_.spans;
+    const int first = part_begin(chunk_columns, plan_.spans, part);
+    const int last = part_begin(chunk_columns, plan_.spans, part + 1);
+    set_globals();
+    for (int i = 0; i < rectangles_; ++i) strips_[i].set_span(batch_, head_, chunk_row_, first, last);
     // chunks of the last row may have fewer rows of queries
     const int query_rows = smaller(problem_.window, problem_.height - chunk_row_ * problem_.window);
     const int places = query_rows * problem_.window, groups = ceil_div(places, plan_.group);
-    const int spans = ceil_div(chunk_columns, plan_.chunks);
-    set_globals();
     for (int group = 0; group < groups; ++group) {
       const int begin = part_begin(places, groups, group), end = part_begin(places, groups, group + 1);
       // on a map narrower than a chunk, a group may be empty
       if (begin / problem_.window == (end - 1) / problem_.window && begin % problem_.window >= problem_.width) continue;
-      for (int i = 0; i < rectangles_; ++i) strips_[i].set_row(batch_, head_, chunk_row_, begin, end - begin);
-      for (int span = 0; span < spans; ++span) {
-        const int first = part_begin(chunk_columns, spans, span), last = part_begin(chunk_columns, spans, span + 1);
-        for (int i = 0; i < rectangles_; ++i) strips_[i].set_chunks(first, last);
-        for (int chunk = first; chunk < last; ++chunk) attend_chunk(chunk, begin, end);
-        self().finish_span();
-      }
+      for (int i = 0; i < rectangles_; ++i) strips_[i].set_queries(begin, end - begin);
+      for (int chunk = first; chunk < last; ++chunk) attend_chunk(chunk, begin, end);
       self().finish_group();
     }
   }
@@ -169,7 +182,7 @@ class Walker {
   PaddedMatrix<Real> global_bias_, queries_, scores_;
   Buffer<int> order_;
   Buffer<int64_t> tokens_;
-  int64_t task_ = 0, batch_ = 0, head_ = 0;
+  int64_t batch_ = 0, head_ = 0, span_ = 0;
   int chunk_row_ = 0;
 };
 
@@ -179,8 +192,10 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
   using Real = typename Base::Real;
 
  public:
+  static constexpr bool kIsBackward = false;
+
   explicit ForwardWalker(const Forward<T>& forward)
-      : Base(forward.inputs, false), forward_(forward), out_(kMaxBlock, this->problem_.head_width) {}
+      : Base(forward.inputs, kIsBackward), forward_(forward), out_(kMaxBlock, this->problem_.head_width) {}
 
   void attend(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
     constexpr int lanes = kLanes<Real>;
@@ -217,7 +232,6 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
       store_row<Real>(forward_.out.at(this->batch_, this->head_, tokens[i]), row, width, 1);
     }
   }
-  void finish_span() {}
   void finish_group() {}
 
  private:
@@ -231,28 +245,25 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
   using Real = typename Base::Real;
 
  public:
+  static constexpr bool kIsBackward = true;
+
   explicit BackwardWalker(const Backward<T>& backward)
-      : Base(backward.inputs, true),
+      : Base(backward.inputs, kIsBackward),
         backward_args_(backward),
         grad_out_(kMaxBlock, this->problem_.head_width),
         grad_q_(kMaxBlock, this->problem_.head_width),
         grad_scores_(this->plan_.block, this->plan_.scores),
         grad_global_bias_(this->problem_.num_global) {}
 
+  // Spans of a head add to the same gradients. They take turns, so that the order of the sums is the same with any
+  // number of threads. None waits for one that no thread has begun, since they are begun in order.
   void run(int64_t task) {
-    const int64_t side = bias_side(this->problem_.window);
-    if (backward_args_.grad_table_parts) __builtin_memset(table_part(task), 0, side * side * sizeof(Real));
     grad_global_bias_.clear();
     Base::run(task);
-    const int count = this->problem_.num_global, width = this->problem_.head_width;
-    for (int i = 0; i < count; ++i) {
-      const int64_t row = (task * count + i) * width;
-      store_row<Real>(backward_args_.grad_k_parts + row, this->globals_.grad_k.from(i, 0).data, width, Real(1));
-      store_row<Real>(backward_args_.grad_v_parts + row, this->globals_.grad_v.from(i, 0).data, width, Real(1));
-    }
-    if (!backward_args_.grad_global_bias_parts) return;
-    for (int i = 0; i < count; ++i)
-      backward_args_.grad_global_bias_parts[task * count + i] = grad_global_bias_.data()[i];
+    int64_t& turn = backward_args_.turns[head_index()];
+    while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) != this->span_) sched_yield();
+    add_gradients();
+    __atomic_store_n(&turn, this->span_ + 1, __ATOMIC_RELEASE);
   }
 
   void attend(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
@@ -314,20 +325,26 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
     }
   }
 
-  void finish_span() {
-    for (int i = 0; i < this->rectangles_; ++i)
-      this->strips_[i].add_gradients(backward_args_.grad_k, backward_args_.grad_v);
-  }
-
   void finish_group() {
-    if (!backward_args_.grad_table_parts) return;
-    for (int i = 0; i < this->rectangles_; ++i) this->strips_[i].add_table_gradient(table_part(this->task_));
+    for (int i = 0; i < this->rectangles_; ++i) this->strips_[i].collect_table_gradient();
   }
 
  private:
-  Real* table_part(int64_t task) const {
+  int64_t head_index() const { return this->batch_ * this->problem_.heads + this->head_; }
+
+  // Adds the span's gradients to those of its head.
+  void add_gradients() {
+    const int count = this->problem_.num_global, width = this->problem_.head_width;
     const int64_t side = bias_side(this->problem_.window);
-    return backward_args_.grad_table_parts + task * side * side;
+    for (int i = 0; i < count; ++i) {
+      add_row<Real>(backward_args_.grad_k.at(this->batch_, this->head_, i), this->globals_.grad_k.from(i, 0).data, width);
+      add_row<Real>(backward_args_.grad_v.at(this->batch_, this->head_, i), this->globals_.grad_v.from(i, 0).data, width);
+    }
+    if (backward_args_.grad_global_bias)
+      add_row<double>(backward_args_.grad_global_bias + head_index() * count, grad_global_bias_.data(), count);
+    Real* table = backward_args_.grad_table ? backward_args_.grad_table + head_index() * side * side : nullptr;
+    for (int i = 0; i < this->rectangles_; ++i)
+      this->strips_[i].add_gradients(backward_args_.grad_k, backward_args_.grad_v, table);
   }
 
   const Backward<T>& backward_args_;
@@ -335,19 +352,21 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
   Buffer<double> grad_global_bias_;  // sums over many queries
 };
 
-template <typename Work, typename Arguments>
+template <typename Work, typename T, typename Arguments>
 void run_tasks(const Arguments& arguments, Tasks& tasks) {
-  Work work(arguments);
-  for (int64_t i = tasks.take(); i < tasks.count; i = tasks.take()) work.run(tasks.numbers[i]);
+  const int64_t count = Plan::of<T>(arguments.inputs.problem, Work::kIsBackward).tasks;
+  if (tasks.begun() >= count) return;
+  Work work(arguments);  // allocates; a task that has begun must not fail, since others may wait for it
+  for (int64_t task = tasks.take(); task < count; task = tasks.take()) work.run(task);
 }
 
 }  // namespace
 
 namespace VIL_MM_ISA {
 
-#define VIL_MM_DEFINE_KERNELS(T)                                                                             \
-  void forward(const Forward<T>& arguments, Tasks& tasks) { run_tasks<ForwardWalker<T>>(arguments, tasks); } \
-  void backward(const Backward<T>& arguments, Tasks& tasks) { run_tasks<BackwardWalker<T>>(arguments, tasks); }
+#define VIL_MM_DEFINE_KERNELS(T)                                                                                \
+  void forward(const Forward<T>& arguments, Tasks& tasks) { run_tasks<ForwardWalker<T>, T>(arguments, tasks); } \
+  void backward(const Backward<T>& arguments, Tasks& tasks) { run_tasks<BackwardWalker<T>, T>(arguments, tasks); }
 VIL_MM_DEFINE_KERNELS(float)
 VIL_MM_DEFINE_KERNELS(double)
 VIL_MM_DEFINE_KERNELS(c10::Half)

@@ -36,29 +36,26 @@ struct Forward {
   double* lse;  // (batch, heads, h * w), natural logarithm
 };
 
-// Gradients of keys and values are added to those already there. Parts, one per task, are overwritten.
+// All gradients but those of the queries are added to what is there.
 template <typename T>
 struct Backward {
   Inputs<T> inputs;
   Tokens<const T> grad_out;
   const double* lse;
   Tokens<T> grad_q;
-  Tokens<ComputeType<T>> grad_k, grad_v;       // of the grid's tokens
-  ComputeType<T>*grad_k_parts, *grad_v_parts;  // (tasks, G, d), of the global tokens
-  ComputeType<T>* grad_table_parts;            // (tasks, bias_side^2), or null
-  ComputeType<T>* grad_global_bias_parts;      // (tasks, G), or null
+  Tokens<ComputeType<T>> grad_k, grad_v;
+  ComputeType<T>* grad_table;  // (batch, heads, bias_side^2), or null
+  double* grad_global_bias;    // (batch, heads, G), or null
+  int64_t* turns;              // (batch, heads), zeros
 };
 
-// A task is a row of chunks of one head of one image: task = (image * heads + head) * chunk rows + chunk row. In the
-// backward, tasks whose chunk rows are less than three apart (around the grid if cyclic) add to the same keys'
-// gradients. Each thread takes the next task when it is done with one, so that a slow thread does not hold up the
-// others.
+// A task is a span of a row of chunks of one head of one image. Each thread takes the next task when it is done with one,
+// so that a slow thread does not hold up the others.
 struct Tasks {
-  const int64_t* numbers;
-  int64_t count;
   int64_t taken = 0;
 
   __attribute__((always_inline)) int64_t take() { return __atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED); }
+  __attribute__((always_inline)) int64_t begun() const { return __atomic_load_n(&taken, __ATOMIC_RELAXED); }
 };
 
 #define VIL_MM_DECLARE_KERNELS(isa)                      \

@@ -35,51 +35,62 @@ struct Addend {
   VIL_MM_INLINE const Real* row(int64_t i) const { return data + (order ? order[i] : i) * row_stride; }
 };
 
+// A product's operands, see multiply().
+template <typename Real>
+struct Product {
+  Matrix<Real> a, b, c;
+  Addend<Real> addend;
+  int depth;
+};
+
+// Computes `tiles` tiles below each other, whose first element is c[row][column].
 template <typename Real, int rows, int vectors>
-VIL_MM_INLINE void multiply_tile(int row, int column, int depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
-                                 const Addend<Real>& addend) {
+void multiply_tiles(const Product<Real>& product, int row, int column, int tiles) {
   constexpr int lanes = kLanes<Real>;
-  Vector<Real> sums[rows][vectors];
-  VIL_MM_UNROLL
-  for (int i = 0; i < rows; ++i) {
-    VIL_MM_UNROLL
-    for (int j = 0; j < vectors; ++j) sums[i][j] = Vector<Real>{};
-  }
-  const Real* a_row = a.row(row);
-  const Real* b_row = b.data + column;
-  for (int k = 0; k < depth; ++k, a_row += a.column_stride, b_row += b.row_stride) {
-    Vector<Real> right[vectors];
-    VIL_MM_UNROLL
-    for (int j = 0; j < vectors; ++j) right[j] = load(b_row + j * lanes);
+  const auto [a, b, c, addend, depth] = product;
+  for (const int end = row + tiles * rows; row < end; row += rows) {
+    Vector<Real> sums[rows][vectors];
     VIL_MM_UNROLL
     for (int i = 0; i < rows; ++i) {
       VIL_MM_UNROLL
-      for (int j = 0; j < vectors; ++j) sums[i][j] += a_row[i * a.row_stride] * right[j];
+      for (int j = 0; j < vectors; ++j) sums[i][j] = Vector<Real>{};
     }
-  }
-  // added last, so that the sums are rounded relative to their own size
-  VIL_MM_UNROLL
-  for (int i = 0; i < rows; ++i) {
-    Real* target = c.row(row + i) + column;
-    const Real* source = addend.data ? addend.row(row + i) + column : nullptr;
+    const Real* a_row = a.row(row);
+    const Real* b_row = b.data + column;
+    for (int k = 0; k < depth; ++k, a_row += a.column_stride, b_row += b.row_stride) {
+      Vector<Real> right[vectors];
+      VIL_MM_UNROLL
+      for (int j = 0; j < vectors; ++j) right[j] = load(b_row + j * lanes);
+      VIL_MM_UNROLL
+      for (int i = 0; i < rows; ++i) {
+        VIL_MM_UNROLL
+        for (int j = 0; j < vectors; ++j) sums[i][j] += a_row[i * a.row_stride] * right[j];
+      }
+    }
+    // added last, so that the sums are rounded relative to their own size
     VIL_MM_UNROLL
-    for (int j = 0; j < vectors; ++j)
-      store(target + j * lanes, source ? load(source + j * lanes) + sums[i][j] : sums[i][j]);
+    for (int i = 0; i < rows; ++i) {
+      Real* target = c.row(row + i) + column;
+      const Real* source = addend.data ? addend.row(row + i) + column : nullptr;
+      VIL_MM_UNROLL
+      for (int j = 0; j < vectors; ++j)
+        store(target + j * lanes, source ? load(source + j * lanes) + sums[i][j] : sums[i][j]);
+    }
   }
 }
 
-template <typename Real, int rows, int vectors>
-void multiply_tiles(int tile_rows, int tile_vectors, int row, int column, int depth, Matrix<Real> a, Matrix<Real> b,
-                    Matrix<Real> c, const Addend<Real>& addend) {
+template <typename Real, int rows = kTileRows, int vectors = kTileVectors>
+VIL_MM_INLINE void multiply_tiles(int tile_rows, int tile_vectors, const Product<Real>& product, int row, int column,
+                                  int tiles) {
   if constexpr (rows > 1) {
     if (tile_rows < rows)
-      return multiply_tiles<Real, rows - 1, vectors>(tile_rows, tile_vectors, row, column, depth, a, b, c, addend);
+      return multiply_tiles<Real, rows - 1, vectors>(tile_rows, tile_vectors, product, row, column, tiles);
   }
   if constexpr (vectors > 1) {
     if (tile_vectors < vectors)
-      return multiply_tiles<Real, rows, vectors - 1>(tile_rows, tile_vectors, row, column, depth, a, b, c, addend);
+      return multiply_tiles<Real, rows, vectors - 1>(tile_rows, tile_vectors, product, row, column, tiles);
   }
-  multiply_tile<Real, rows, vectors>(row, column, depth, a, b, c, addend);
+  multiply_tiles<Real, rows, vectors>(product, row, column, tiles);
 }
 
 // Where part `index` of several nearly equal ones begins.
@@ -93,24 +104,19 @@ template <typename Real>
 void multiply(int rows, int columns, int depth, Matrix<Real> a, Matrix<Real> b, Matrix<Real> c,
               Addend<Real> addend = {}) {
   constexpr int lanes = kLanes<Real>;
-  const int vectors = (columns + lanes - 1) / lanes;
-  const int column_tiles = (vectors + kTileVectors - 1) / kTileVectors;
-  const int row_tiles = (rows + kTileRows - 1) / kTileRows;
-  const int small_tile = rows / row_tiles, large_tiles = rows % row_tiles;
-  const int sums = (depth + kMaxDepth - 1) / kMaxDepth;
+  const int vectors = ceil_div(columns, lanes), column_tiles = ceil_div(vectors, kTileVectors);
+  const int row_tiles = ceil_div(rows, kTileRows), small_tile = rows / row_tiles, large_tiles = rows % row_tiles;
+  const int sums = ceil_div(depth, kMaxDepth);
   for (int sum = 0; sum < sums; ++sum) {
     const int begin = part_begin(depth, sums, sum), length = part_begin(depth, sums, sum + 1) - begin;
     const Matrix<Real> left = {a.data + begin * a.column_stride, a.row_stride, a.column_stride};
-    const Matrix<Real> right = {b.row(begin), b.row_stride};
-    for (int column_tile = 0; column_tile < column_tiles; ++column_tile) {
-      const int vector = part_begin(vectors, column_tiles, column_tile);
-      const int tile_vectors = part_begin(vectors, column_tiles, column_tile + 1) - vector;
-      for (int row_tile = 0, row = 0; row_tile < row_tiles; ++row_tile) {
-        const int tile_rows = small_tile + (row_tile < large_tiles);
-        multiply_tiles<Real, kTileRows, kTileVectors>(tile_rows, tile_vectors, row, vector * lanes, length, left, right,
-                                                      c, addend);
-        row += tile_rows;
-      }
+    const Product<Real> product = {left, {b.row(begin), b.row_stride}, c, addend, length};
+    for (int tile = 0; tile < column_tiles; ++tile) {
+      const int vector = part_begin(vectors, column_tiles, tile), column = vector * lanes;
+      const int tile_vectors = part_begin(vectors, column_tiles, tile + 1) - vector;
+      multiply_tiles<Real>(small_tile + 1, tile_vectors, product, 0, column, large_tiles);
+      multiply_tiles<Real>(small_tile, tile_vectors, product, large_tiles * (small_tile + 1), column,
+                           row_tiles - large_tiles);
     }
     addend = {c.data, c.row_stride};
   }

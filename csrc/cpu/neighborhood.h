@@ -94,11 +94,13 @@ class Strip {
         offsets_(rectangle(problem_.neighbors, index)),
         backward_(backward),
         has_bias_(inputs.bias_table || problem_.mask == Mask::kExact),
+        has_grad_bias_(backward && inputs.bias_table),
         side_(bias_side(problem_.window)),
         packed_(max_keys(problem_, index, max_chunks), problem_.head_width, backward),
         table_(has_bias_ ? side_ * side_ : 0),
         bias_(has_bias_ ? max_queries : 0, places(problem_, index)),
-        grad_bias_(backward && inputs.bias_table ? max_queries : 0, places(problem_, index)) {}
+        grad_bias_(has_grad_bias_ ? max_queries : 0, places(problem_, index)),
+        grad_table_(has_grad_bias_ ? side_ * side_ : 0) {}
 
   // The most keys that `chunks` chunks side by side attend to.
   static int64_t max_keys(const Problem& problem, int index, int chunks) {
@@ -115,23 +117,12 @@ class Strip {
     return max_rows(problem, offsets) * (offsets.column_end - offsets.column_begin) * problem.window;
   }
 
-  // Moves to a row of chunks, and to a group of places of queries in a chunk.
-  void set_row(int64_t batch, int64_t head, int chunk_row, int first_query, int queries) {
-    const int shift = (chunk_row - chunk_row_) * problem_.window;
-    const AxisKeys before = {rows_.begin + shift, rows_.count, rows_.gap_begin + shift, rows_.gap};
-    const bool same_queries = head == table_head_ && first_query == first_query_ && queries == queries_;
-    batch_ = batch, head_ = head, chunk_row_ = chunk_row, first_query_ = first_query, queries_ = queries;
+  // Moves to the chunks [begin, end) of a row of chunks.
+  void set_span(int64_t batch, int64_t head, int chunk_row, int begin, int end) {
+    batch_ = batch, head_ = head, chunk_row_ = chunk_row;
     rows_ = axis_keys(problem_.rows(), chunk_row + offsets_.row_begin, chunk_row + offsets_.row_end);
-    if (backward_ && inputs_.bias_table) grad_bias_.clear();
-    const bool same_keys = before.begin == rows_.begin && before.count == rows_.count && before.gap == rows_.gap &&
-                           before.gap_begin == rows_.gap_begin;
-    // most rows of chunks see keys at the same places
-    if (has_bias_ && !(same_queries && same_keys)) fill_bias();
-  }
-
-  // Moves to the chunks [begin, end) of the row.
-  void set_chunks(int begin, int end) {
     columns_ = axis_keys(problem_.columns(), begin + offsets_.column_begin, end - 1 + offsets_.column_end);
+    if (has_grad_bias_) grad_table_.clear();
     const int width = problem_.head_width;
     const Matrix<Real> k_rows = packed_.k_rows, v_rows = packed_.v_rows;
     for_each_key([&](int64_t key, int64_t token) {
@@ -150,6 +141,18 @@ class Strip {
       }
     });
     packed_.turn(int64_t(columns_.count) * rows_.count, width, backward_);
+  }
+
+  // Moves to a group of places of queries in each chunk of the span.
+  void set_queries(int first, int count) {
+    first_query_ = first, queries_ = count;
+    if (has_grad_bias_) grad_bias_.clear();
+    // what the biases depend on; most rows of chunks see keys at the same places
+    const int row = chunk_row_ * problem_.window;
+    const int64_t sources[] = {head_, first, count, rows_.begin - row, rows_.count, rows_.gap_begin - row, rows_.gap};
+    if (!has_bias_ || !__builtin_memcmp(sources, bias_sources_, sizeof(sources))) return;
+    __builtin_memcpy(bias_sources_, sources, sizeof(sources));
+    fill_bias();
   }
 
   // Appends the keys of a chunk: two parts if hidden padding lies between them.
@@ -173,30 +176,31 @@ class Strip {
         part.grad_v = packed_.grad_v.from(key, 0);
       }
       if (has_bias_) part.bias = bias_.from(0, place);
-      if (backward_ && inputs_.bias_table) part.grad_bias = grad_bias_.from(0, place);
+      if (has_grad_bias_) part.grad_bias = grad_bias_.from(0, place);
       done += count;
     }
     return number;
   }
 
-  // Adds the gradients of the packed keys to those of the tokens they were copied from.
-  void add_gradients(const Tokens<Real>& grad_k, const Tokens<Real>& grad_v) const {
-    const Matrix<Real> packed_k = packed_.grad_k, packed_v = packed_.grad_v;
-    for_each_key([&](int64_t key, int64_t token) {
-      if (token < 0) return;
-      add_row<Real>(grad_k.at(batch_, head_, token), packed_k.row(key), problem_.head_width);
-      add_row<Real>(grad_v.at(batch_, head_, token), packed_v.row(key), problem_.head_width);
+  // Adds the gradients of the group's biases to those of the span.
+  void collect_table_gradient() {
+    if (!has_grad_bias_) return;
+    for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
+      add_row<Real>(grad_table_.data() + turned, grad_bias_.from(query, place).data, count);
     });
   }
 
-  // Adds the gradients of the group's biases to those of the table.
-  void add_table_gradient(Real* grad_table) const {
-    Buffer<Real> grad_turned(side_ * side_);
-    for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
-      add_row<Real>(grad_turned.data() + turned, grad_bias_.from(query, place).data, count);
+  // Adds the span's gradients to those of the tokens that the keys were copied from, and of the table, or null.
+  void add_gradients(const Tokens<Real>& grad_k, const Tokens<Real>& grad_v, Real* grad_table) const {
+    const Matrix<Real> packed_k = packed_.grad_k, packed_v = packed_.grad_v;
+    for_each_key([&](int64_t key, int64_t token) {
+      if (token < 0) return;
+      add_row<Real>(grad_k.at(batch_, head_, problem_.num_global + token), packed_k.row(key), problem_.head_width);
+      add_row<Real>(grad_v.at(batch_, head_, problem_.num_global + token), packed_v.row(key), problem_.head_width);
     });
+    if (!grad_table) return;
     for_each_turned([&](int64_t turned, int64_t index, bool seen) {
-      if (seen) grad_table[index] += grad_turned.data()[turned];
+      if (seen) grad_table[index] += grad_table_.data()[turned];
     });
   }
 
@@ -275,12 +279,13 @@ class Strip {
   const Inputs<T>& inputs_;
   const Problem& problem_;
   const ChunkOffsets offsets_;
-  const bool backward_, has_bias_;
+  const bool backward_, has_bias_, has_grad_bias_;
   const int64_t side_;
   PackedTokens<Real> packed_;
   Buffer<Real> table_;  // of table_head_, rearranged
   PaddedMatrix<Real> bias_, grad_bias_;
-  int64_t table_head_ = -1, batch_ = 0, head_ = 0;
+  Buffer<Real> grad_table_;  // rearranged
+  int64_t table_head_ = -1, batch_ = 0, head_ = 0, bias_sources_[7] = {-1};
   int chunk_row_ = 0, first_query_ = 0, queries_ = 0;
   AxisKeys rows_{}, columns_{};
 };

@@ -5,8 +5,6 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <numeric>
-#include <vector>
 
 #include "../checks.h"
 #include "kernels.h"
@@ -30,28 +28,12 @@ Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arg
 }
 
 template <typename Arguments>
-void run(Kernel<Arguments> kernel, const Arguments& arguments, const std::vector<int64_t>& numbers) {
-  Tasks tasks = {numbers.data(), int64_t(numbers.size())};
-  const int64_t threads = std::min<int64_t>(at::get_num_threads(), tasks.count);
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) { kernel(arguments, tasks); });
-}
-
-std::vector<int64_t> all_tasks(const Problem& problem) {
-  std::vector<int64_t> tasks(problem.batch * problem.heads * problem.rows().chunks());
-  std::iota(tasks.begin(), tasks.end(), 0);
-  return tasks;
-}
-
-// Rounds of tasks that have no keys in common: their chunk rows are at least three apart, also around the grid. So the
-// order in which a key's gradient is summed is the same with any number of threads.
-std::vector<std::vector<int64_t>> rounds_of_tasks(const Problem& problem) {
-  const int64_t chunk_rows = problem.rows().chunks(), whole = chunk_rows - chunk_rows % 3;
-  std::vector<std::vector<int64_t>> rounds(5);
-  for (const int64_t task : all_tasks(problem)) {
-    const int64_t row = task % chunk_rows;
-    rounds[row < whole ? row % 3 : 3 + row - whole].push_back(task);
-  }
-  return rounds;
+void run(Kernel<Arguments> kernel, const Arguments& arguments) {
+  const Problem& problem = arguments.inputs.problem;
+  const int64_t chunks = problem.batch * problem.heads * problem.rows().chunks() * problem.columns().chunks();
+  Tasks tasks;
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), chunks), 1,
+                   [&](int64_t, int64_t) { kernel(arguments, tasks); });
 }
 
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -73,8 +55,7 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor
          data_or_null<Real>(table), data_or_null<Real>(globals)},
         write_tokens<scalar_t>(out),
         lse.mutable_data_ptr<double>()};
-    run<Forward<scalar_t>>(choose<Forward<scalar_t>>(portable::forward, avx2::forward, avx512::forward), arguments,
-                           all_tasks(problem));
+    run<Forward<scalar_t>>(choose<Forward<scalar_t>>(portable::forward, avx2::forward, avx512::forward), arguments);
   });
   return {out, lse};
 }
@@ -92,42 +73,34 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const auto grad_outputs = with_unit_stride(grad_out);
   const auto log_sums = lse.to(at::kDouble).contiguous();
-  const int64_t grid = height * width, side = bias_side(problem.window), rows = problem.rows().chunks();
+  const int64_t side = bias_side(problem.window);
   const at::Tensor grad_q = empty_tokens(q, q.scalar_type());
   at::Tensor grad_k, grad_v, grad_table = at::empty({0}, q.options()), grad_global_bias = at::empty({0}, q.options());
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, q.scalar_type(), "sliding_window_attention_backward", [&] {
     using Real = ComputeType<scalar_t>;
     const auto real = c10::CppTypeToScalarType<Real>::value;
-    const auto options = q.options().dtype(real);
     const auto table = pack_table(bias_table, real), globals = pack_global_bias(global_bias, real);
     grad_k = empty_tokens(k, real).zero_(), grad_v = empty_tokens(v, real).zero_();
-    const auto parts = [&](at::IntArrayRef shape) {
-      std::vector<int64_t> sizes = {problem.batch, problem.heads, rows};
-      sizes.insert(sizes.end(), shape.begin(), shape.end());
-      return at::empty(sizes, options);
+    const auto zeros = [&](int64_t width, at::ScalarType dtype) {
+      return at::zeros({problem.batch, problem.heads, width}, q.options().dtype(dtype));
     };
-    const auto k_parts = parts({num_global_tokens, problem.head_width}), v_parts = at::empty_like(k_parts);
-    const auto table_parts = parts({bias_table ? side * side : 0});
-    const auto global_bias_parts = parts({global_bias ? num_global_tokens : 0});
+    const auto table_sums = zeros(bias_table ? side * side : 0, real);
+    const auto global_bias_sums = zeros(global_bias ? num_global_tokens : 0, at::kDouble), turns = zeros(1, at::kLong);
     const Backward<scalar_t> arguments = {
         {problem, read_tokens<scalar_t>(queries), read_tokens<scalar_t>(keys), read_tokens<scalar_t>(values),
          data_or_null<Real>(table), data_or_null<Real>(globals)},
         read_tokens<scalar_t>(grad_outputs),
         log_sums.const_data_ptr<double>(),
         write_tokens<scalar_t>(grad_q),
-        write_tokens<Real>(grad_k.narrow(2, num_global_tokens, grid)),
-        write_tokens<Real>(grad_v.narrow(2, num_global_tokens, grid)),
-        k_parts.template mutable_data_ptr<Real>(),
-        v_parts.template mutable_data_ptr<Real>(),
-        bias_table ? table_parts.template mutable_data_ptr<Real>() : nullptr,
-        global_bias ? global_bias_parts.template mutable_data_ptr<Real>() : nullptr};
-    for (const auto& tasks : rounds_of_tasks(problem))
-      run<Backward<scalar_t>>(choose<Backward<scalar_t>>(portable::backward, avx2::backward, avx512::backward),
-                              arguments, tasks);
-    grad_k.narrow(2, 0, num_global_tokens).copy_(k_parts.sum(2));
-    grad_v.narrow(2, 0, num_global_tokens).copy_(v_parts.sum(2));
-    if (bias_table) grad_table = table_parts.sum(2).sum(0).t().to(bias_table->scalar_type()).contiguous();
-    if (global_bias) grad_global_bias = global_bias_parts.sum(2).sum(0).to(global_bias->scalar_type());
+        write_tokens<Real>(grad_k),
+        write_tokens<Real>(grad_v),
+        bias_table ? table_sums.template mutable_data_ptr<Real>() : nullptr,
+        global_bias ? global_bias_sums.template mutable_data_ptr<double>() : nullptr,
+        turns.template mutable_data_ptr<int64_t>()};
+    run<Backward<scalar_t>>(choose<Backward<scalar_t>>(portable::backward, avx2::backward, avx512::backward),
+                            arguments);
+    if (bias_table) grad_table = table_sums.sum(0).t().to(bias_table->scalar_type()).contiguous();
+    if (global_bias) grad_global_bias = global_bias_sums.sum(0).to(global_bias->scalar_type());
   });
   return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type()), grad_table, grad_global_bias};
 }

@@ -145,27 +145,29 @@ VIL_MM_INLINE Real largest_lane(Vector<Real> value) {
   return result;
 }
 
-// e^x: x is split into a multiple of ln(2) and a remainder of at most half of it, whose Taylor series is cut off where
-// its terms become smaller than rounding. NaN stays NaN.
+// e^x for results that are no infinity: x is split into a multiple of ln(2) and a remainder of at most half of it, whose
+// Taylor series is cut off where its terms become smaller than rounding. Results below the smallest normal number are 0.
+// NaN stays NaN.
 template <typename Real>
 struct Exponential;
 
 template <>
 struct Exponential<float> {
   using Integer = int32_t;
-  static constexpr float kRound = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, left in the low bits
+  static constexpr int kMantissaBits = 23, kTerms = 8;
+  // 1.5 * 2^23 and the bias of exponents: adding it rounds to an integer, left in the low bits as an exponent
+  static constexpr float kRound = 12582912.f + 127;
   // ln(2) in two pieces, the first short enough that its multiples are exact
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-  static constexpr float kLowest = -150;  // e^x is 0 from here on down
-  static constexpr int kMantissaBits = 23, kExponentBias = 127, kTerms = 8;
+  static constexpr float kLowest = -88;  // e^x is 0 from here on down: its exponent becomes that of 0
 };
 template <>
 struct Exponential<double> {
   using Integer = int64_t;
-  static constexpr double kRound = 6755399441055744.;  // 1.5 * 2^52
+  static constexpr int kMantissaBits = 52, kTerms = 14;
+  static constexpr double kRound = 6755399441055744. + 1023;  // 1.5 * 2^52
   static constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
-  static constexpr double kLowest = -800;
-  static constexpr int kMantissaBits = 52, kExponentBias = 1023, kTerms = 14;
+  static constexpr double kLowest = -709;
 };
 
 constexpr double inverse_factorial(int n) { return n == 0 ? 1 : inverse_factorial(n - 1) / n; }
@@ -181,33 +183,15 @@ VIL_MM_INLINE Vector<Real> taylor_sum(Vector<Real> x) {
 }
 
 template <typename Real>
-VIL_MM_INLINE Vector<Real> times_power_of_2(Vector<Real> x, Vector<Real> power) {
-#if VIL_MM_VECTOR_BYTES == 64
-  if constexpr (sizeof(Real) == 4) {
-    return (Vector<Real>)_mm512_scalef_ps((__m512)x, (__m512)power);
-  } else {
-    return (Vector<Real>)_mm512_scalef_pd((__m512d)x, (__m512d)power);
-  }
-#else
-  // in two steps, since the power itself may be too small for a normal number
-  using Traits = Exponential<Real>;
-  typedef Vector<typename Traits::Integer> Integers;
-  const Integers whole = (Integers)(power + Traits::kRound) - (Integers)broadcast(Traits::kRound);
-  const Integers half = whole >> 1;
-  const Vector<Real> first = (Vector<Real>)((half + Traits::kExponentBias) << Traits::kMantissaBits);
-  const Vector<Real> second = (Vector<Real>)((whole - half + Traits::kExponentBias) << Traits::kMantissaBits);
-  return x * first * second;
-#endif
-}
-
-template <typename Real>
 VIL_MM_INLINE Vector<Real> exp(Vector<Real> x) {
   using Traits = Exponential<Real>;
+  typedef Vector<typename Traits::Integer> Integers;
   constexpr Real inverse_ln2 = 1.44269504088896340736;
   x = Traits::kLowest > x ? broadcast(Traits::kLowest) : x;
-  const Vector<Real> power = (x * inverse_ln2 + Traits::kRound) - Traits::kRound;
+  const Vector<Real> rounded = x * inverse_ln2 + Traits::kRound;
+  const Vector<Real> power = rounded - Traits::kRound;
   const Vector<Real> rest = x - power * Traits::kLn2High - power * Traits::kLn2Low;
-  return times_power_of_2<Real>(taylor_sum<Real>(rest), power);
+  return taylor_sum<Real>(rest) * (Vector<Real>)((Integers)rounded << Traits::kMantissaBits);
 }
 
 }  // namespace
