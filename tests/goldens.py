@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
 from tests.data.goldens import golden
@@ -96,7 +97,8 @@ def cases(family: str, folder: str = 'vil') -> list[str]:
 def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict[str, Tensor], Tensor, dict]:
     """Load a case: its description, published state dict, input and expected outputs."""
     case, state, inputs, expected = _draw(FOLDER / folder / name)
-    state = {key: torch.from_numpy(np.array(value)).to(dtype) for key, value in state.items()}
+    dtypes = {key: torch.int64 if key.endswith('num_batches_tracked') else dtype for key in state}
+    state = {key: torch.from_numpy(np.array(value)).to(dtypes[key]) for key, value in state.items()}
     for key, shape in case.get('derived', []):
         state[key] = torch.zeros(shape, dtype=torch.int64)
     return case, state, torch.from_numpy(inputs.copy()).to(dtype), expected
@@ -104,11 +106,22 @@ def load(name: str, dtype: torch.dtype, folder: str = 'vil') -> tuple[dict, dict
 
 def build(name: str, dtype: torch.dtype, folder: str = 'vil') -> nn.Module:
     """Build the model of a case, from the config that is shipped for it, for evaluation."""
+    return build_model(config_of(name, folder)).to(dtype).eval()
+
+
+def config_of(name: str, folder: str = 'vil') -> Config:
+    """Load the config that is shipped for the model of a case, with the settings of the case."""
     config, settings = CONFIGS[f'{folder}/{name}']
     cfg = load_config(config)
     cfg.model.backbone.pop('init_cfg', None)
     cfg.model.backbone.update(settings)
-    return build_model(cfg).to(dtype).eval()
+    return cfg
+
+
+def write_config(name: str, target: Path, folder: str = 'vil') -> str:
+    """Write that config to a folder, for a converter; returns its path."""
+    config_of(name, folder).dump(target / 'config.py')
+    return str(target / 'config.py')
 
 
 def check(case: dict, expected: dict, outputs: dict[str, Tensor], dtype: torch.dtype) -> None:

@@ -68,7 +68,9 @@ def test_classifier(dtype, tmp_path, monkeypatch):
     case, published, images, expected = goldens.load(CLASSIFIER, dtype, folder='l2vit')
     raw = {name: torch.zeros_like(tensor) for name, tensor in published.items()}
     torch.save(dict(model=raw, model_ema=published, epoch=299), tmp_path / 'best-ema.pth')
-    convert_file(tmp_path / 'best-ema.pth', tmp_path / 'converted.pth', convert_state_dict, KEYS[None], 'L2ViT')
+    source, target = tmp_path / 'best-ema.pth', tmp_path / 'converted.pth'
+    config = goldens.write_config(CLASSIFIER, tmp_path, folder='l2vit')
+    convert_file(source, target, convert_state_dict, KEYS[None], 'L2ViT', 'l2vit', config=config)
 
     classifier = goldens.build(CLASSIFIER, dtype, folder='l2vit')
     classifier.load_state_dict(torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict'], strict=True)

@@ -14,7 +14,12 @@ def test_golden(name, dtype, tmp_path):
     case, published, images, expected = goldens.load(name, dtype)
     published = {f'module.{key}': value for key, value in published.items()}
     torch.save(dict(net=published, arch='msvit', epoch=3, best_acc=0.5, optimizer={}), tmp_path / 'model_best.pth')
-    convert_file(tmp_path / 'model_best.pth', tmp_path / 'converted.pth', convert_state_dict, ['net'], 'classification')
+    source, target, config = (
+        tmp_path / 'model_best.pth',
+        tmp_path / 'converted.pth',
+        goldens.write_config(name, tmp_path),
+    )
+    convert_file(source, target, convert_state_dict, ['net'], 'classification', 'vil', config=config)
 
     classifier = goldens.build(name, dtype)
     checkpoint = torch.load(tmp_path / 'converted.pth', weights_only=True)

@@ -97,9 +97,9 @@ def test_classifier(dtype, tmp_path, monkeypatch):
     published = {f'module.{key}': value for key, value in published.items()}
     other = {key: torch.zeros_like(value) for key, value in published.items()}
     torch.save(dict(state_dict=other, state_dict_ema=published, epoch=309), tmp_path / 'best.pth.tar')
-    convert_file(
-        tmp_path / 'best.pth.tar', tmp_path / 'converted.pth', convert_state_dict, ['state_dict_ema'], 'ViTAEv2'
-    )
+    source, target = tmp_path / 'best.pth.tar', tmp_path / 'converted.pth'
+    config = goldens.write_config('vitaev2_vsa_s_cls_224', tmp_path, folder='vitaev2_vsa')
+    convert_file(source, target, convert_state_dict, ['state_dict_ema'], 'ViTAEv2', 'vitae_v2', config=config)
     classifier = build('vitaev2_vsa_s_cls_224', dtype)
     state = torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict']
     classifier.load_state_dict(state, strict=True)

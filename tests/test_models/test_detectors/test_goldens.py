@@ -17,7 +17,9 @@ def load(name, dtype, tmp_path):
     """A case, its images, and the detector that the converted file makes."""
     case, published, images, expected = goldens.load(name, dtype, 'vil_detector')
     torch.save(dict(model=published, iteration=1), tmp_path / 'model_final.pth')
-    convert_file(tmp_path / 'model_final.pth', tmp_path / 'converted.pth', convert_detector, ['model'], 'detector')
+    source, target = tmp_path / 'model_final.pth', tmp_path / 'converted.pth'
+    config = goldens.write_config(name, tmp_path, 'vil_detector')
+    convert_file(source, target, convert_detector, ['model'], 'detector', 'vil', config=config)
     detector = goldens.build(name, dtype, 'vil_detector')
     detector.load_state_dict(torch.load(tmp_path / 'converted.pth', weights_only=True)['state_dict'], strict=True)
     return case, images, expected, detector

@@ -30,7 +30,8 @@ def convert(name, folder):
     """Convert a golden case's weights; give its build, its weights and the file."""
     case, published, _, _ = goldens.load(name, torch.float32)
     torch.save(dict(net=published), folder / 'model_best.pth')
-    convert_file(folder / 'model_best.pth', folder / 'converted.pth', convert_state_dict, ['net'], 'classification')
+    source, target, config = folder / 'model_best.pth', folder / 'converted.pth', goldens.write_config(name, folder)
+    convert_file(source, target, convert_state_dict, ['net'], 'classification', 'vil', config=config)
     return case['build'], published, folder / 'converted.pth'
 
 
