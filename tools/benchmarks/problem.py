@@ -30,6 +30,18 @@ class Shape:
         """Count the keys of one query: its neighborhood of 3x3 chunks and the global tokens."""
         return self.num_global_tokens + 9 * self.window_size**2
 
+    def flops(self, direction: str) -> int:
+        """Count what the matrix products need: two of them forward, five more backward; hidden keys need none."""
+
+        def pairs(length: int) -> int:
+            size = self.window_size
+            return sum(
+                min(size, length - i) * (min(length, i + 2 * size) - max(0, i - size)) for i in range(0, length, size)
+            )
+
+        seen = pairs(self.height) * pairs(self.width) + self.height * self.width * self.num_global_tokens
+        return 2 * (2 if direction == 'forward' else 7) * self.batch * self.heads * seen * self.head_dim
+
 
 class Inputs(NamedTuple):
     """Tensors as :func:`vil_mm.ops.sliding_window_attention` takes them."""
