@@ -69,6 +69,7 @@ def test_trains(name):
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('data, width', [('8xb2-160k_ade20k-512x512', 1024), ('4xb2-80k_cityscapes-512x1024', 512)])
 def test_views_of_an_image(data, width, tmp_path):
     """With ``--tta``: six sizes, those of the test times 0.5 to 1.75, and their mirror images, on one label map."""

@@ -37,7 +37,7 @@ def convert(source, folder, keys=('net',), target='out.pth', **kwargs):
     convert_file(source, folder / target, convert_state_dict, keys, 'classification', 'vil', **kwargs)
 
 
-@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+@pytest.mark.parametrize('ending', [pytest.param('pth', marks=pytest.mark.slow), 'safetensors'])
 def test_as_a_command(ending, tiny, tmp_path):
     source, target = tmp_path / 'model_best.pth', tmp_path / f'vil.{ending}'
     published, own, config = tiny('vil')

@@ -28,6 +28,7 @@ def test_flops(monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_compare(backend, tmp_path):
     out = tmp_path / 'out.json'

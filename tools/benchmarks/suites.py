@@ -7,7 +7,7 @@ from types import ModuleType
 
 from problem import Shape
 
-MODELS = Path(__file__).parents[2] / 'vil_mm/models'
+PACKAGE = Path(__file__).parents[2] / 'vil_mm'
 #: Image height and width, in pixels, and images in a batch on the CPU and on a GPU.
 IMAGES = {(224, 224): dict(cpu=8, cuda=64), (800, 1344): dict(cpu=1, cuda=2)}
 ACCEPTANCE = 'acceptance'
@@ -22,14 +22,10 @@ def stage_shapes(image: tuple[int, int], batch: int) -> list[Shape]:
         batch (int): Images.
     """
     # From packages of other names, because importing vil_mm.models imports OpenMMLab.
-    for name, folder in (
-        ('models', MODELS),
-        ('models.base', MODELS / 'base'),
-        ('models.backbones', MODELS / 'backbones'),
-    ):
-        package = sys.modules.setdefault(f'plain_{name}', ModuleType(f'plain_{name}'))
-        package.__path__ = [str(folder)]
-    arch = import_module('plain_models.backbones.vil_arch').ARCH_ZOO['small']
+    for name in ('plain', 'plain.models', 'plain.models.base', 'plain.models.backbones'):
+        package = sys.modules.setdefault(name, ModuleType(name))
+        package.__path__ = [str(PACKAGE.joinpath(*name.split('.')[1:]))]
+    arch = import_module('plain.models.backbones.vil_arch').ARCH_ZOO['small']
     height, width = image
     shapes = []
     for patch_size, heads, embed_dims, num_global in zip(

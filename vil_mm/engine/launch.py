@@ -90,7 +90,7 @@ def run(main: Callable[[], None]) -> None:
 
 @check_arguments
 def load_config(
-    path: Name,
+    path: Name | Path,
     work_dir: Name | None,
     launcher: Annotated[str, one_of('none', 'pytorch', 'slurm', 'mpi')],
     cfg_options: dict | None,

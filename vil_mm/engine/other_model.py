@@ -32,9 +32,10 @@ def check_model(runner: Runner, checkpoint: dict) -> None:
         check_finite(saved, runner._load_from)
         return
     there, here = (
-        f'{state[other[0]].dtype} of shape {tuple(state[other[0]].shape)}' if other[0] in state else 'missing'
-        for state in (saved, own)
+        f'of shape {tuple(state[other[0]].shape)}' if other[0] in state else 'missing' for state in (saved, own)
     )
+    if there == here:
+        there, here = (str(state[other[0]].dtype) for state in (saved, own))
     before, now = (read_model(cfg) for cfg in (checkpoint['meta'].get('cfg'), runner.cfg.pretty_text))
     settings = next((f' In its config, {setting}.' for setting in differences(before, now, 'model')), '')
     raise CheckpointError(

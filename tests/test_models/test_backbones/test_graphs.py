@@ -35,6 +35,7 @@ def gradients(model, outputs):
     return torch.autograd.grad(loss, list(model.parameters()))
 
 
+@pytest.mark.slow
 @families(QUICK)
 def test_exported_for_all_sizes(family):
     model = build_varied(family).eval()

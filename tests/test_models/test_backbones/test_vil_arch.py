@@ -126,7 +126,7 @@ def test_arch_string_from_the_command_line():
         (None, r'arch=None must be a string or a dict'),
         (dict(embed_dims=[1]), r'must have exactly'),
         ({**ARCH_ZOO['tiny'], 'patch_sizes': [4, 2, 2, 0]}, r"arch\['patch_sizes'\]=.* must be .* at least 1"),
-        ({**ARCH_ZOO['tiny'], 'attn_cfgs': [{}] * 4}, r'must be .* with a registered type'),
+        ({**ARCH_ZOO['tiny'], 'attn_cfgs': ['s1'] * 4}, r"arch\['attn_cfgs'\]=.* must be"),
         ({**ARCH_ZOO['tiny'], 'depths': [1]}, r'one value per stage'),
     ],
 )

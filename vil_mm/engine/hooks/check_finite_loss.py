@@ -31,7 +31,7 @@ class CheckFiniteLossHook(Hook):
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.parameters = dict(model.named_parameters())
-        self._check_weights(f'of {runner._load_from}' if runner._load_from else 'at the beginning')
+        self._check_weights(runner, f'of {runner._load_from}' if runner._load_from else 'at the beginning')
         self.norms: dict[str, Tensor] = {}
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):
@@ -85,10 +85,11 @@ class CheckFiniteLossHook(Hook):
         Raises:
             FloatingPointError: If one is not finite. The message names it.
         """
-        self._check_weights(f'after iteration {runner.iter}, so that no checkpoint is written')
+        self._check_weights(runner, f'after iteration {runner.iter}, so that no checkpoint is written')
 
-    def _check_weights(self, when: str) -> None:
-        for name, value in self.parameters.items():
+    def _check_weights(self, runner: Runner, when: str) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name, value in model.named_parameters():
             if not local(value.detach()).isfinite().all():
                 raise FloatingPointError(f'the weight {name} is not finite {when}')
 

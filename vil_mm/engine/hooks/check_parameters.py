@@ -41,6 +41,8 @@ class CheckParametersHook(Hook):
         """
         state_dict = state_dict_of(checkpoint, runner._load_from)
         self._checkpoint = checkpoint
+        if runner._resume:
+            return  # FollowScheduleHook compares all tensors, and the configs
         for name, module in unwrap(runner.model).named_modules():
             if isinstance(module, BaseBackbone) and isinstance(runner, Runner):  # FlexibleRunner may rename parameters
                 try:

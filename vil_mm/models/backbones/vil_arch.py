@@ -4,11 +4,10 @@ from typing import Any, TypeGuard
 
 from ...arguments import Count, Size
 from ..base.arch import SIZES, arch_settings
-from ..base.attn_cfg import AttentionCfg
 
 #: What a value of one stage allows, by key.
 ARCH_HINTS: dict[str, Any] = dict(
-    SIZES, num_global_tokens=Count, patch_sizes=Size, attn_cfgs=AttentionCfg, absolute_position=bool
+    SIZES, num_global_tokens=Count, patch_sizes=Size, attn_cfgs=dict, absolute_position=bool
 )
 
 SLIDING_WINDOW: dict = dict(type='vil_mm.SlidingWindowAttention', window_size=7)
