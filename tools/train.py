@@ -45,7 +45,6 @@ def main() -> None:
         launch.enable_auto_scale_lr(cfg)
     if args.skip_bad_images:
         options.skip_bad_images(cfg)
-    _locked = lock(cfg.work_dir) if is_first_process() else None
     if args.resume and 'load_from' in (args.cfg_options or {}):
         raise ValueError('--cfg-options load_from has no effect with --resume: it takes everything from its checkpoint')
     if args.resume or cfg.get('resume'):
@@ -53,6 +52,7 @@ def main() -> None:
     check_config(cfg, training=True)
     if not args.skip_data_checks:
         check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    _locked = lock(cfg.work_dir) if is_first_process() else None
     launch.build_runner(cfg).train()
 
 
