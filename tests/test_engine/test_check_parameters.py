@@ -16,6 +16,7 @@ SOUND = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).state_dict()
 def load(state_dict, testing=True, inner=True, **kwargs):
     runner = Runner.__new__(Runner)
     runner.model, runner._load_from = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), 'a.pth'
+    runner._resume = False
     runner.logger = logging.getLogger('test_check_parameters')
     hook = CheckParametersHook(**kwargs)
     hook.after_load_checkpoint(runner, dict(state_dict=state_dict) if inner else state_dict)
