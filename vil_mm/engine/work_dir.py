@@ -1,12 +1,15 @@
 """One run at a time in a work directory."""
 
-import fcntl
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import IO
 
 from mmengine.logging import print_log
+
+if sys.platform != 'win32':
+    import fcntl
 
 #: Environment variables by which launchers tell a process its rank.
 RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
@@ -25,11 +28,13 @@ def lock(work_dir: str | Path) -> IO[str] | None:
 
     Returns:
         IO[str] | None: The locked file ``.lock``, which must stay open, or None if the
-        file system has no locks.
+        file system has no locks, or on Windows.
 
     Raises:
         RuntimeError: If another run is at work there. The message names it.
     """
+    if sys.platform == 'win32':
+        return None
     path = Path(work_dir) / '.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, 'a+')  # noqa: SIM115  # closed, and thereby unlocked, at the end of the process
