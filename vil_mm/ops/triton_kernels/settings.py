@@ -14,8 +14,8 @@ GLOBALS = 16
 #: Scores of these types are exponents of 2, for which GPUs have an instruction.
 LOG2_E = 1.4426950408889634
 #: Columns of a tile, warps and stages of each kernel: by its name, the precision of products (``'half'`` is float16 and
-#: bfloat16) and the width of tiles. Those of 16-bit numbers were among the fastest on an H200 and spill no registers; the
-#: kernel of global tokens was not timed.
+#: bfloat16) and the width of tiles. Those of 16-bit numbers were among the fastest on an H200 and spill no registers;
+#: the kernel of global tokens was not timed.
 SETTINGS = {
     ('forward_kernel', 'half'): {16: (32, 4, 1), 32: (64, 4, 1), 64: (64, 4, 1), 128: (32, 4, 1)},
     ('forward_kernel', 'tf32'): {16: (64, 4, 1), 32: (64, 4, 1), 64: (32, 4, 1), 128: (32, 8, 1)},
