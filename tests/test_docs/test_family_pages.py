@@ -36,8 +36,13 @@ def test_pictures_are_those_that_the_code_draws(tmp_path):
     families.draw(tmp_path)
     assert {path.stem for path in families.FOLDER.iterdir()} == set(PAGES)
     for path in tmp_path.iterdir():
-        drawn = (families.FOLDER / path.name).read_bytes()
-        assert drawn == path.read_bytes(), f'run python -m vil_mm_docs.families in docs/: {path.name} is out of date'
+        drawn = without_clip_ids(families.FOLDER / path.name)
+        assert drawn == without_clip_ids(path), f'run python -m vil_mm_docs.families in docs/: {path.name} is out of date'
+
+
+def without_clip_ids(path):
+    # matplotlib hashes all digits of a clip's coordinates, and the last one differs between processors
+    return re.sub(r'\bp[0-9a-f]{10}\b', 'clip', path.read_text())
 
 
 def test_what_reaches_a_place():
