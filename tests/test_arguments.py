@@ -15,9 +15,11 @@ from mmengine.config import Config
 from torch import nn
 
 from tests.conftest import ROOT
+from vil_mm.models import DWNet
 from vil_mm.models.base import BaseBlock, Stage
 from vil_mm.models.layers import BaseEmbedding
 from vil_mm.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from vil_mm.timm import Classifier
 
 REGISTRIES = (DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS)
 #: Modules on the pages whose functions get what others have checked, or the contents of files, which have their own
@@ -73,6 +75,7 @@ ROWS = {
     'attn_cfg': CHANGES,
     'attn_cfgs': Row([FULL], FULL, [dict(type='Nope')], [FULL, FULL]),
     'attn_drop': RATE,
+    'backbone': Row(DWNet, 'vil_mm.DWNet', nn.Identity, [DWNet]),
     'backend': choice('reference'),
     'before': Row((0, 1), 0, (-1, 0), (0,)),
     'bias': FLAG,
@@ -91,18 +94,22 @@ ROWS = {
     'cutoff': RATE,
     'data_root': TEXT,
     'depths': Row([1, 2], 3, [0, 1], [[1]]),
+    'device': Row(None, 5.5, True, ['cpu']),
     'divisor': SIZE,
     'BaseBlock.drop_path_rate': Row(0.5, 'half', 1.0, (0.5, 0.5)),
     'drop_path_rate': RATE,
     'drop_rate': RATE,
     'dropout_p': RATE,
+    'dtype': Row(None, 'half', 16, [torch.float32]),
     'embed': Row(EMBED, 'embed', None, [EMBED]),
     'embed_dims': SIZE,
     'first': COUNT,
     'fit': choice('crop'),
+    'folder': Row('folder', 5, None, ['folder']),
     'frozen_stages': Row(0, '0', -2, (0, 1)),
     'global_attn_cfg': CHANGES,
     'global_bias': tensor(2, 0),
+    'global_pool': choice('avg'),
     'grid_size': PAIR,
     'grids': Row([(3, 4)], 3, [(0, 4)], [(3, 4, 5)]),
     'growth': COUNT,
@@ -111,6 +118,7 @@ ROWS = {
     'hw_shape': PAIR,
     'img_size': Row((64, 64), '64', 0, (64, 64, 3)),
     'in_channels': SIZE,
+    'in_chans': SIZE,
     'in_dims': SIZE,
     'init_cfg': Row(None, 'Normal', dict(type='Nope'), [5]),
     'inputs': Row((torch.zeros(2),), 5, 'x', ()),
@@ -126,12 +134,15 @@ ROWS = {
     'metainfo': Row(None, 'cat', [], ['cat']),
     'min_denominator': Row(1.0, '1', 0, (1.0, 1.0)),
     'model': MODULE,
+    # its model is not used, because the folder is wrong
+    'save_pretrained.model': Row(object.__new__(Classifier), 'model', None, [nn.Identity()]),
     'module': MODULE,
     'name': TEXT,
     'neighbors': Row('all', 1.0, 9, [1, 2]),
     'norm': MODULE,
     'norm_cfg': Row(NORM, 'LN', dict(type='Nope'), [NORM]),
     'norm_eval': FLAG,
+    'Classifier.num_classes': COUNT,
     'num_classes': SIZE,
     'num_features': SIZE,
     'num_global_tokens': COUNT,
@@ -159,6 +170,7 @@ ROWS = {
     'positions': tensor(1, 5, 8),
     'prefix': Row('', 5, None, ['']),
     'proj_drop': RATE,
+    'proj_drop_rate': RATE,
     'q': tensor(1, 2, 12, 4),
     'qkv_bias': FLAG,
     'rate': RATE,
@@ -175,6 +187,7 @@ ROWS = {
     'share_kv': FLAG,
     'skip_bad': FLAG,
     'skip_values': FLAG,
+    'source': Row('folder', 5, None, ['folder']),
     'split': TEXT,
     'stabilizer': choice('image'),
     'stages': Row([Stage(EMBED, [BLOCK])], BLOCK, [BLOCK], []),
@@ -204,6 +217,7 @@ ROWS = {
 #: What an allowed call needs beside the required arguments, or does not take long with.
 MORE = {
     'AttentionFactory': dict(argument='changes'),
+    'Classifier': dict(arch='nano'),
     'DWNet': dict(arch='nano'),
     'L2ViT': dict(arch='nano'),
     'LinformerAttention': dict(grid_size=(3, 4)),
@@ -225,8 +239,10 @@ NOT_CALLED = {
     'enable_amp',
     'enable_auto_scale_lr',
     'enable_tta',
+    'from_pretrained',
     'image_size',
     'load_config',
+    'save_pretrained',
 }
 
 

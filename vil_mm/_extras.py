@@ -11,6 +11,7 @@ EXTRAS = {
     'mmdet': ('det',),
     'mmseg': ('seg',),
     'tensorboard': ('tensorboard',),
+    'timm': ('timm',),
 }
 
 

@@ -14,8 +14,10 @@ from tools.visualization.show_attention import attention_weights, show_attention
 from vil_mm.models import (
     FullAttention,
     LinearAttention,
+    LinformerAttention,
     SlidingWindowAttention,
     SpatialReductionAttention,
+    VariedSizeWindowAttention,
     WindowAttention,
 )
 
@@ -177,10 +179,10 @@ def test_attention_picture(demo, scenes, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('num_global', [0, 2])
-@pytest.mark.parametrize('kind', [SlidingWindowAttention, FullAttention])
+@pytest.mark.parametrize('kind', [SlidingWindowAttention, FullAttention, LinearAttention, WindowAttention])
 def test_attention_weights(kind, num_global):
-    """They are those that make up the output; the sliding window sees nothing farther away."""
-    settings = dict(window_size=2) if kind is not FullAttention else {}
+    """They are those that make up the output; windows see nothing farther away."""
+    settings = dict(window_size=2) if kind not in (FullAttention, LinearAttention) else {}
     attention = kind(8, 2, num_global_tokens=num_global, **settings).double().eval()
     x = torch.randn(1, num_global + 8 * 10, 8, dtype=torch.float64)
     token = num_global + 5 * 10 + 1
@@ -188,16 +190,37 @@ def test_attention_weights(kind, num_global):
     values = attention.qkv(x)[0, :, 16:].unflatten(1, (2, 4))
     output = torch.einsum('hn,nhd->hd', weights, values).flatten()
     torch.testing.assert_close(attention.proj(output), attention(x, (8, 10))[0, token])
-    seen = {SlidingWindowAttention: 6 * 4, FullAttention: 80}[kind]
-    assert (weights > 1e-9).sum(1).tolist() == [num_global + seen] * 2
+    seen = {SlidingWindowAttention: 6 * 4, WindowAttention: 2 * 2}
+    if kind is not LinearAttention:  # where products of rectified numbers may be 0
+        assert (weights > 1e-9).sum(1).tolist() == [num_global + seen.get(kind, 80)] * 2
+
+
+@pytest.mark.parametrize('padding', ['end', 'both'])
+def test_weights_where_windows_are_padded(padding):
+    """The first window of 7 of a grid of 9 has 5 of padding before it, or all the padding comes after it."""
+    attention = WindowAttention(8, 2, window_size=7, padding=padding).double().eval()
+    x = torch.randn(1, 9 * 9, 8, dtype=torch.float64)
+    for token in (0, 80):
+        weights = attention_weights(attention, x, (9, 9), token).unflatten(1, (9, 9))
+        sizes = {('end', 0): 7, ('end', 80): 2, ('both', 0): 5, ('both', 80): 4}
+        rows = weights.sum((0, 2)) > 0
+        assert rows.sum() == sizes[padding, token] and rows[0 if token == 0 else -1]
+        assert (weights.sum((1, 2)) < 1).all() or sizes[padding, token] == 7
+
+
+def test_weights_of_windows_of_varied_size():
+    """They are the gradient of the output with respect to the values, wherever these are sampled."""
+    attention = VariedSizeWindowAttention(8, 2, window_size=3).double().eval()
+    x = torch.randn(1, 8 * 7, 8, dtype=torch.float64)
+    weights = attention_weights(attention, x, (8, 7), 20)
+    values = attention.qkv(x)[0, :, 16:].unflatten(1, (2, 4))
+    output = torch.einsum('hn,nhd->hd', weights, values).flatten()
+    torch.testing.assert_close(attention.proj(output), attention(x, (8, 7))[0, 20])
 
 
 def test_attention_without_weights():
-    attention = LinearAttention(8, 2, num_global_tokens=0)
-    with pytest.raises(ValueError, match='LinearAttention gives no weights to the tokens'):
-        attention_weights(attention, torch.randn(1, 30, 8), (5, 6), 3)
-    for other in (WindowAttention(8, 2), SpatialReductionAttention(8, 2)):
-        with pytest.raises(ValueError, match=rf'{type(other).__name__} does not project its tokens one by one'):
+    for other in (SpatialReductionAttention(8, 2), LinformerAttention(8, 2, grid_size=(5, 6))):
+        with pytest.raises(ValueError, match=rf'{type(other).__name__} (does not project|gives no weights to the)'):
             attention_weights(other, torch.randn(1, 30, 8), (5, 6), 3)
 
 

@@ -1,8 +1,9 @@
-"""show_predictions.py and show_attention.py on data that is loaded in other ways than color images in folders."""
+"""show_predictions.py and show_attention.py on data that is loaded in other ways, and pictures of all backbones."""
 
 import io
 import json
 import re
+import sys
 import zipfile
 
 import numpy as np
@@ -11,13 +12,17 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmpretrain.structures import DataSample
 from PIL import Image
 
 from tests.conftest import ROOT
 from tests.scenes import write
 from tests.test_datasets.test_bases import write_idx
-from tools.visualization.show_attention import show_attention
-from tools.visualization.show_predictions import show_predictions
+
+sys.path.insert(0, str(ROOT / 'tools/visualization'))
+from show_attention import attention_weights, record_inputs, show_attention
+from show_cam import activation_maps, show_cam
+from show_predictions import show_predictions
 
 NUM_IMAGES = 12
 CHANNELS = {'gray': 1, 'four channels': 4, 'zip': 3, 'no files': 1, 'several labels': 3}
@@ -122,7 +127,11 @@ def test_kinds_of_data(kind, saved, tmp_path, pictures, capsys):
     for image in ('3', *(tmp_path / name for name in names)):
         show_attention(*files, image, pictures / 'attention.png')
         assert 'looks in 32x32 pixels' in capsys.readouterr().out
-    assert saved == ['predictions.png', *['attention.png'] * (1 + len(names))]
+    show_cam(*files, '3', pictures / 'cam.png', label=2)
+    assert 'what speaks for class 2, whose score is' in capsys.readouterr().out
+    assert saved == ['predictions.png', *['attention.png'] * (1 + len(names)), 'cam.png']
+    with pytest.raises(ValueError, match='--label 10 is no class of the model, 0 to 9'):
+        show_cam(*files, '3', pictures / 'cam.png', label=10)
 
 
 def test_wrong_images(tmp_path, pictures):
@@ -163,3 +172,51 @@ def test_predictions_of_a_detector_are_drawn_by_another_tool(pictures):
     message = r'model\.type=MaskRCNN is no classifier\. .* tools/test\.py .*digit-scenes\.py a\.pth --show-dir FOLDER'
     with pytest.raises(ValueError, match=message):
         show_predictions(config, 'a.pth', pictures / 'predictions.png', 5)
+
+
+def classifier(config):
+    """A small classifier of a config, with other than its initial weights, and an image for it."""
+    cfg = Config.fromfile(ROOT / f'configs/{config}_1xb64_digits.py')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor)).eval()
+    for name, parameter in model.named_parameters():
+        positive = parameter.ndim == 1 or 'temperature' in name
+        torch.nn.init.normal_(parameter, 1.0 if positive else 0.0, 0.1)
+    return model, dict(inputs=torch.randint(256, (3, 32, 32), dtype=torch.uint8), data_samples=DataSample())
+
+
+VITAE = 'vitae_v2/vitae-v2-vsa-nano'
+FAMILIES = ['vil/vil-nano', 'l2vit/l2vit-nano', VITAE, 'swin_vsa/swin-vsa-nano', 'dwnet/dwnet-nano']
+
+
+@pytest.mark.parametrize('config', FAMILIES)
+def test_pictures_of_all_backbones(config):
+    model, data = classifier(config)
+    image, scores, label, maps = activation_maps(model, data, None)
+    assert image.shape == (1, 3, 32, 32) and scores.shape == (10,) and label == scores.argmax()
+    assert [tuple(one.shape) for one in maps] == [(8, 8), (4, 4), (2, 2), (1, 1)]
+    assert all(one.isfinite().all() and (one >= 0).all() for one in maps) and any(one.max() > 0 for one in maps)
+    if 'dwnet' in config:
+        with pytest.raises(ValueError, match=r'DWNet has no attention; see show_cam\.py'):
+            record_inputs(model, data, -1)
+        return
+    for block in (0, -1):
+        records = record_inputs(model, data, block)[1]
+        assert len(records) == 4
+        for attention, x, hw_shape in records:
+            weights = attention_weights(attention, x, hw_shape, attention.num_global_tokens)
+            assert weights.shape == (attention.num_heads, x.shape[1]) and (weights.sum(1) > 0).all()
+
+
+def test_activation_maps_of_a_linear_head():
+    """Where the head takes the mean of the last stage's tokens, its weights are the gradients."""
+    model, data = classifier(VITAE)
+    data['inputs'] = torch.randint(256, (3, 96, 64), dtype=torch.uint8)
+    seen = []
+    handle = model.backbone.stages[-1].register_forward_hook(lambda module, args, output: seen.append(output[0]))
+    for label in range(3):
+        *_, maps = activation_maps(model, data, label)
+        expected = (seen.pop()[0] @ model.head.fc.weight[label]).relu() / 6
+        torch.testing.assert_close(maps[-1].flatten(), expected)
+        assert maps[-1].shape == (3, 2)
+    handle.remove()

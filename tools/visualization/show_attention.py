@@ -1,9 +1,9 @@
 """Draw where a token looks: the attention weights of each head over the image, stage by stage.
 
 This works with any classifier, detector or segmenter whose attentions compute weighted sums of the values of single
-tokens: the sliding window, full attention and Performer, and so with ViL. It does not work with attentions that mix,
-move or pad tokens first, or that have no weights. The image is drawn as the network gets it, after the config's test
-pipeline.
+tokens: the sliding window, full attention, Performer, linear attention, windows, and windows of varied size, and so
+with all our backbones but DWNet, which has no attention (show_cam.py works with it, too). It does not work with
+attentions that mix tokens first. The image is drawn as the network gets it, after the config's test pipeline.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from vil_mm.engine.fitting import check_inference
 from vil_mm.engine.launch import run
 from vil_mm.engine.pictures import check_target
 from vil_mm.models.attentions.base_attention import BaseAttention
+from vil_mm.models.layers import pad_to_windows
 
 
 def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
@@ -87,7 +88,7 @@ def record_inputs(model: nn.Module, data: dict, block: int) -> tuple[Tensor, lis
             raise ValueError(f'--block {block}: stage {number} has {len(stage.blocks)} blocks')
         attention = getattr(stage.blocks[block], 'attn', None)
         if attention is None:
-            raise ValueError(f'{type(backbone).__name__} has no attention')
+            raise ValueError(f'{type(backbone).__name__} has no attention; see show_cam.py')
         handles.append(attention.register_forward_pre_hook(lambda module, args: records.append((module, *args))))
     with torch.no_grad():
         model.test_step(pseudo_collate([data]))
@@ -106,40 +107,52 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
         token (int): The index of the token.
 
     Returns:
-        Tensor: ``(heads, G + h * w)``. The weights of each head add up to 1.
+        Tensor: ``(heads, G + h * w)``. The weights of each head add up to 1,
+        or to less if padding has the rest; those of linear attention add up
+        to any number.
 
     Raises:
         ValueError: If the output is not a weighted sum of values that are each
             the projection of one token.
     """
-    seen = {}
+    projected, outputs = [], []
 
     def keep_projection(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        seen['qkv'] = output.detach().requires_grad_()
-        return seen['qkv']
-
-    def keep_output(module: nn.Module, args: tuple) -> None:
-        seen['out'] = args[0]
+        projected.append(output.detach().requires_grad_())
+        return projected[-1]
 
     handles = [
         attention.qkv.register_forward_hook(keep_projection),
-        attention.proj.register_forward_pre_hook(keep_output),
+        attention.proj.register_forward_pre_hook(lambda module, args: outputs.append(args[0])),
     ]
     with torch.enable_grad():
         attention(x, hw_shape)
     for handle in handles:
         handle.remove()
-    if 'qkv' not in seen or seen['qkv'].shape[:2] != x.shape[:2]:
+    projected.sort(key=lambda part: part.ndim)  # windows project the grid on its own, and the global tokens after it
+    if not projected or (projected[-1].ndim == 3 and projected[-1].shape[1] != x.shape[1]):
         raise ValueError(f'{type(attention).__name__} does not project its tokens one by one, so they have no weights')
+    values = [part[0].flatten(0, -2)[:, 2 * attention.embed_dims :] for part in projected]
+    output = outputs[0][0, token - x.shape[1]]
     weights = []
     for head in range(attention.num_heads):
-        channel = head * attention.embed_dims // attention.num_heads
-        (gradient,) = torch.autograd.grad(seen['out'][0, token - x.shape[1], channel], seen['qkv'], retain_graph=True)
-        weights.append(gradient[0, :, 2 * attention.embed_dims + channel])
-    weights = torch.stack(weights)
-    if not torch.allclose(weights.sum(1), weights.new_ones(len(weights)), atol=1e-3):
-        raise ValueError(f'{type(attention).__name__} gives no weights to the tokens: they add up to {weights.sum(1)}')
-    return weights
+        size = attention.embed_dims // attention.num_heads
+        channels = slice(head * size, (head + 1) * size)
+        gradients = torch.autograd.grad(output[head * size], projected, retain_graph=True)
+        parts = [gradient[0, ..., 2 * attention.embed_dims + head * size] for gradient in gradients]
+        total = sum(part.flatten() @ value[:, channels] for part, value in zip(parts, values))
+        exact = torch.allclose(total, output[channels], rtol=1e-3, atol=1e-4 * float(output.abs().max()))
+        if not exact or min(float(part.min()) for part in parts) < -1e-6:
+            raise ValueError(
+                f'{type(attention).__name__} gives no weights to the tokens: its output is no sum of their values'
+            )
+        if parts[-1].ndim == 2:
+            top, left = 0, 0
+            if parts[-1].shape != hw_shape:
+                top, left = pad_to_windows(x.new_zeros(1, *hw_shape, 1), attention.window_size, attention.padding)[1]
+            parts[-1] = parts[-1][top : top + hw_shape[0], left : left + hw_shape[1]].flatten()
+        weights.append(torch.cat(parts))
+    return torch.stack(weights).detach()
 
 
 def show_attention(
@@ -212,7 +225,8 @@ def show_attention(
             if global_token is None:
                 corner = at[1] * cell_w, at[0] * cell_h
                 axis.add_patch(plt.Rectangle(corner, cell_w, cell_h, fill=False, color='cyan', lw=1))
-            on_global = f', {weights[head, :num_global].sum():.0%} global' if num_global else ''
+            share = weights[head, :num_global].sum() / weights[head].sum()
+            on_global = f', {share:.0%} global' if num_global else ''
             axis.set_title(f'stage {number}, head {head}{on_global}', fontsize=7)
     figure.savefig(target, dpi=130)
     looker = f'the token at column {column}, row {row}' if global_token is None else f'global token {global_token}'

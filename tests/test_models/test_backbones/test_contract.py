@@ -136,6 +136,36 @@ def test_every_parameter_has_a_gradient(family):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
+@pytest.mark.parametrize('channels', [1, 4])
+def test_weights_for_images_of_other_channels(family, channels, monkeypatch):
+    lines = []
+    monkeypatch.setattr('vil_mm.models.base.base_backbone.print_log', lambda line, **kwargs: lines.append(line))
+    published = build(family).double().eval()
+    for parameter in published.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    model = build(family, in_channels=channels).double().eval()
+    state_dict = {f'backbone.{name}': tensor for name, tensor in published.state_dict().items()}
+    assert model.check_checkpoint(state_dict, 'backbone.').resized
+    torch.nn.ModuleDict(dict(backbone=model)).load_state_dict(state_dict)
+    assert len(lines) == 1 and f'images of 3 channels, the model for {channels}: ' in lines[0]
+    # repeated weights add up what the channels hold; one channel holds the same as three equal ones
+    channel = torch.arange(channels)
+    mix = (channel % 3 == torch.arange(3)[:, None]).double() * 3 / channels if channels > 1 else torch.ones(3, 1)
+    x = torch.randn(2, channels, 32, 32, dtype=torch.double)
+    mixed = torch.einsum('kc,nchw->nkhw', mix.double(), x)
+    for found, expected in zip(model(x), published(mixed)):
+        torch.testing.assert_close(found, expected)
+
+
+def test_weights_of_other_widths_are_not_adapted(family):
+    model = build(family, in_channels=4)
+    state_dict = dict(build(family).state_dict())
+    (first, *_), tensors = model.adapt_channels(state_dict), dict(state_dict)
+    tensors[first] = tensors[first][1:]
+    assert first not in model.adapt_channels(tensors)
+    assert first in model.check_checkpoint(tensors).unfit
+
+
 def test_copies_compute_the_same(family):
     model = build(family).eval()
     images = torch.randn(1, 3, 40, 64)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...arguments import NOT_EMPTY, Count, at_least, check_arguments, one_of
 from ...registry import InitCfg, NormCfg
-from ..layers import CheckpointError, Comparison, compare, norm_tokens, to_map
+from ..layers import CheckpointError, Comparison, abbreviate, adapt_channels, compare, norm_tokens, to_map
 from .stage import Stage
 
 OutputNorm = Annotated[str, one_of('last', 'each')]
@@ -255,7 +255,31 @@ class BaseBackbone(BaseModule):
         comparison = self.check_checkpoint(state_dict, prefix)
         if comparison and not prefix:  # loaded on its own, not within a model, whose loading others report
             print_log(f'{type(self).__name__}: {comparison}', logger='current')
+        adapted = self.adapt_channels(state_dict, prefix)
+        for name, weight in list(adapted.items())[:1]:  # one line for all
+            theirs, ours = state_dict[name].shape[1], weight.shape[1]
+            how = 'summed' if ours == 1 else f'repeated and multiplied by {theirs}/{ours}'
+            print_log(
+                f'{type(self).__name__}: the checkpoint is for images of {theirs} channels, the model for {ours}: '
+                f'{abbreviate(list(adapted))} are {how} over the channels',
+                logger='current',
+            )
+        state_dict.update(adapted)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def adapt_channels(self, state_dict: Mapping[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
+        """Adapt a checkpoint's weights for images with another number of channels.
+
+        Args:
+            state_dict (Mapping[str, Tensor]): The checkpoint's tensors by name.
+            prefix (str): What precedes the backbone's names in the checkpoint.
+                Defaults to ''.
+
+        Returns:
+            dict[str, Tensor]: The adapted weights by name; see
+            :func:`~vil_mm.models.layers.adapt_channels`.
+        """
+        return adapt_channels(self.stages[0].embed, state_dict, f'{prefix}stages.0.embed.')
 
     def check_checkpoint(self, state_dict: Mapping[str, Tensor], prefix: str = '') -> Comparison | None:
         """Refuse a checkpoint of another family, and one that would leave most parameters as they are.

@@ -9,6 +9,7 @@ from .loading import CheckpointError as CheckpointError
 from .loading import Comparison as Comparison
 from .loading import ResizableModule as ResizableModule
 from .loading import abbreviate as abbreviate
+from .loading import adapt_channels as adapt_channels
 from .loading import compare as compare
 from .loading import skip_other_shapes as skip_other_shapes
 from .maps import grid_of as grid_of

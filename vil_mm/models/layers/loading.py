@@ -83,7 +83,8 @@ class Comparison:
 
     Attributes:
         fitting (list[str]): Those that are loaded as they are.
-        resized (list[str]): Those that are resampled, such as positions.
+        resized (list[str]): Those that are resampled, such as positions, or
+            adapted to images of other channels.
         unfit (dict[str, str]): What is wrong with each of the others that both
             have.
         missing (list[str]): Those that only the model has.
@@ -114,6 +115,42 @@ def abbreviate(names: list[str], length: int = 3) -> str:
     return ', '.join(names[:length]) + (', ...' if len(names) > length else '')
 
 
+def adapt_channels(embed: nn.Module, state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Adapt the convolutions of images to another number of channels, as timm does.
+
+    For images of one channel, the weights are summed over the channels. For
+    others, the channels are repeated in order, and scaled so that the sum over
+    all of them stays the same on images whose channels are equal.
+
+    Args:
+        embed (nn.Module): What embeds the images. All its convolutions that
+            take as many channels as the first one, take the images.
+        state_dict (Mapping[str, Tensor]): A checkpoint's tensors by name.
+        prefix (str): What precedes the names of ``embed`` in the checkpoint.
+
+    Returns:
+        dict[str, Tensor]: The weights that fit but for the number of channels,
+        adapted, by their names in the checkpoint.
+    """
+    convs = {f'{prefix}{name}.weight': m for name, m in embed.named_modules() if isinstance(m, nn.Conv2d)}
+    first = state_dict.get(next(iter(convs), ''))
+    adapted: dict[str, Tensor] = {}
+    if first is None or first.ndim != 4:
+        return adapted
+    theirs, ours = first.shape[1], next(iter(convs.values())).weight.shape[1]
+    for name, conv in convs.items():
+        shape = (conv.out_channels, theirs, *conv.kernel_size)
+        if theirs == ours or conv.weight.shape[1] != ours or name not in state_dict or state_dict[name].shape != shape:
+            continue
+        weight = state_dict[name].to(torch.promote_types(state_dict[name].dtype, torch.float32))
+        if ours == 1:
+            weight = weight.sum(1, keepdim=True)
+        else:
+            weight = weight.repeat(1, -(-ours // theirs), 1, 1)[:, :ours] * (theirs / ours)
+        adapted[name] = weight.to(state_dict[name].dtype)
+    return adapted
+
+
 def compare(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') -> Comparison:
     """Compare the tensors of a checkpoint with those of a model, without loading them.
 
@@ -131,7 +168,10 @@ def compare(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = ''
     """
     comparison = Comparison()
     unexpected = dict.fromkeys(name for name in state_dict if name.startswith(prefix))
+    adapted: set[str] = set()
     for path, module in model.named_modules(remove_duplicate=False):
+        if hasattr(module, 'adapt_channels'):  # a backbone of this package
+            adapted.update(module.adapt_channels(state_dict, f'{prefix}{path}.' if path else prefix))
         own = {**module._parameters, **module._buffers}
         for local, tensor in own.items():
             if tensor is None or local in module._non_persistent_buffers_set:
@@ -148,7 +188,7 @@ def compare(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = ''
                 comparison.unfit[name] = f'holds {loaded.dtype}, must hold {wanted}'
             elif loaded.shape == tensor.shape:
                 comparison.fitting.append(name)
-            elif isinstance(module, ResizableModule) and module.can_resize(local, loaded):
+            elif name in adapted or (isinstance(module, ResizableModule) and module.can_resize(local, loaded)):
                 comparison.resized.append(name)
             else:
                 comparison.unfit[name] = f'has shape {tuple(loaded.shape)}, must have {tuple(tensor.shape)}'
