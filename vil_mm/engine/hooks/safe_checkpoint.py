@@ -36,7 +36,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.place: dict[str, int] = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Correct the epoch or the iteration, which mmengine's FlexibleRunner counts one too high after a validation."""
+        """Correct the epoch or iteration, which FlexibleRunner counts one too high after a validation."""
         checkpoint['meta'].update(self.place)
 
     def save_interrupted(self, runner: Runner) -> None:
