@@ -1,7 +1,7 @@
 """A backbone with a classifier's head, with the methods that timm's models have."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from operator import mul
@@ -109,7 +109,7 @@ class Classifier(nn.Module):
     def forward_intermediates(
         self,
         x: Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = 'NCHW',
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
 
         Args:
             x (Tensor): Images, ``(N, in_chans, H, W)``.
-            indices (int | Sequence[int], optional): The stages, negative ones
+            indices (int | list[int], optional): The stages, negative ones
                 counted from the end; or how many of the last ones. Defaults to
                 None: all.
             norm (bool): Whether the last stage's map is normalized. Defaults
@@ -155,12 +155,12 @@ class Classifier(nn.Module):
         return intermediates if intermediates_only else (final.contiguous(), intermediates)
 
     def prune_intermediate_layers(
-        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Remove the stages after the last of some; see :meth:`forward_intermediates`.
 
         Args:
-            indices (int | Sequence[int]): The stages. Defaults to 1: the last.
+            indices (int | list[int]): The stages. Defaults to 1: the last.
             prune_norm (bool): Whether to remove the last norm in any case.
                 Defaults to False.
             prune_head (bool): Whether to remove the head in any case. Defaults

@@ -32,7 +32,7 @@ def save_pretrained(model: Classifier, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(dict(state_dict=model.state_dict(), meta=dict(format='pt')), folder / WEIGHTS)
-    save_config_for_hf(model, folder / CONFIG)
+    save_config_for_hf(model, str(folder / CONFIG))
 
 
 @check_arguments
