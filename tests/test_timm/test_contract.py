@@ -100,7 +100,7 @@ def test_classifier(name):
         assert torch.equal(model(x), model.get_classifier()(features.amax((2, 3))))
 
 
-@pytest.mark.parametrize('name', slowly(ARCHITECTURES, NANO))
+@pytest.mark.parametrize('name', slowly(ARCHITECTURES, [*SHORT, 'vitaev2_vsa_nano']))
 def test_default_config(name):
     model = timm.create_model(name, in_chans=5).eval()  # no convolution within a backbone has five channels
     cfg, tensors = model.pretrained_cfg, model.state_dict()
