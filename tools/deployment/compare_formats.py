@@ -1,12 +1,13 @@
 """Compare what the small classifiers of all families compute and take as compiled models and as exported files.
 
-Prints a table for each family: the largest difference from the model, relative to the largest logit, or to 1, over 3
-numbers and 3 sizes of images (one shape where a row says so); the size of the file; and the time of a batch, as a
+Prints a table. Each cell holds the largest difference from the model, relative to the largest logit, or to 1, over 3
+numbers and 3 sizes of images (one shape where the row says so); the size of the file; and the time for two images, as a
 multiple of the model's. The times of a family are taken in turns. Weights are random. What fails says why.
 """
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -84,7 +85,6 @@ class Rows:
 
     def list(self) -> dict[str, tuple[Callable[[], tuple[Run, Path | None]], str, float]]:
         """List by name: what makes it, what may differ from call to call, and the tolerance."""
-        int8 = FORMATS['onnx-int8'].tolerance
         return {
             'eager': (lambda: (lambda images: list(self.model(images).values()), None), 'size', 1e-4),
             'torch.compile, one shape': (partial(self.compiled, False), 'none', 1e-4),
@@ -95,7 +95,7 @@ class Rows:
             'ONNX, all sizes': (partial(self.exported, 'onnx'), 'size', 1e-4),
             'AOTInductor': (partial(self.exported, 'aoti'), 'size', 1e-4),
             'OpenVINO': (partial(self.converted, 'openvino', onnx_to_openvino), 'size', 1e-4),
-            'ONNX, int8': (partial(self.converted, 'onnx-int8', onnx_to_int8), 'size', int8),
+            'ONNX, int8': (partial(self.converted, 'onnx-int8', onnx_to_int8), 'size', math.inf),
         }
 
     def check(self, run: Run, dynamic: str, tolerance: float) -> float:
@@ -144,16 +144,22 @@ def measure(family: str, size: int, rounds: int, skipped: list[str]) -> dict[str
     return results
 
 
-def table(family: str, results: dict[str, dict]) -> str:
-    """Draw the table of a family."""
-    lines = [f'| {family} | difference | MiB | time |', '| --- | ---: | ---: | ---: |']
-    for name, row in results.items():
-        if 'failure' in row:
-            lines.append(f'| {name} | {row["failure"]} | | |')
-        else:
-            size = f'{row["bytes"] / 2**20:.1f}' if 'bytes' in row else ''
-            lines.append(f'| {name} | {row["difference"]:.0e} | {size} | {row["time"]:.2f} |')
-    return '\n'.join(lines)
+def table(figures: dict[str, dict]) -> str:
+    """Draw the table, with a note for each cell that holds none."""
+    rows = list(dict.fromkeys(name for results in figures.values() for name in results))
+    lines, notes = [f'| | {" | ".join(figures)} |', f'| --- {"| --- " * len(figures)}|'], []
+    for name in rows:
+        cells = []
+        for family, results in figures.items():
+            row = results.get(name, dict(failure='not run'))
+            if 'failure' in row:
+                notes.append(f'{family}, {name}: {row["failure"]}')
+                cells.append(f'note {len(notes)}')
+            else:
+                size = f'{row["bytes"] / 2**20:.1f} MiB, ' if 'bytes' in row else ''
+                cells.append(f'{row["difference"]:.0e}, {size}{row["time"]:.2f}')
+        lines.append(f'| {name} | {" | ".join(cells)} |')
+    return '\n'.join([*lines, '', *(f'{number}. {note}' for number, note in enumerate(notes, start=1))])
 
 
 @torch.no_grad()
@@ -163,14 +169,14 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=128, help='of the images (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=15, help='timed runs of each (default: %(default)s)')
     parser.add_argument('--skip', nargs='+', default=[], metavar='ROW', help='rows to leave out')
-    parser.add_argument('--out', type=Path, help='write all figures to this .json file')
+    parser.add_argument('--out', type=Path, help='.json file of all figures; families that it holds already stay in it')
     args = parser.parse_args()
-    figures = {}
+    figures = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
     for family in args.families:
         figures[family] = measure(family, args.size, args.rounds, args.skip)
-        print(f'\n{table(family, figures[family])}\n', flush=True)
         if args.out:
             args.out.write_text(json.dumps(figures, indent=1))
+    print(f'\n{table(figures)}')
 
 
 if __name__ == '__main__':

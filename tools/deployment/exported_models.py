@@ -5,6 +5,7 @@ from copy import deepcopy
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 
@@ -43,15 +44,20 @@ class ExportedModel(nn.Module):
             what the model gets, ``(N, C, H, W)``, float32.
     """
 
+    #: Parts of the model that stay outside.
+    outside: tuple[str, ...] = ()
+
     def __init__(self, model: nn.Module, preprocessor: dict, raw: bool) -> None:
         super().__init__()
         # gradients would let PyTorch choose another kernel of attention, with outputs of other strides
         self.model = deepcopy(model).eval().requires_grad_(False)
+        for name in self.outside:
+            if hasattr(self.model, name):
+                delattr(self.model, name)
         for parent in list(self.model.modules()):
             for name, child in list(parent.named_children()):
-                if isinstance(child, nn.AdaptiveAvgPool2d):
-                    size = child.output_size
-                    setattr(parent, name, AveragePool((size, size) if isinstance(size, int) else size))
+                if isinstance(child, nn.AdaptiveAvgPool2d) and to_2tuple(child.output_size) != (1, 1):
+                    setattr(parent, name, AveragePool(to_2tuple(child.output_size)))
         self.raw, self.swap_channels = raw, is_bgr(preprocessor)
         # buffers, so that the file holds them
         for name, default in (('mean', 0.0), ('std', 1.0)):
@@ -81,6 +87,8 @@ class ExportedClassifier(ExportedModel):
 class ExportedSegmenter(ExportedModel):
     """``logits``: ``(N, classes, H, W)``, of the size of the images."""
 
+    outside = ('auxiliary_head',)
+
     def compute(self, images: Tensor) -> dict[str, Tensor]:
         """See :class:`ExportedModel`."""
         logits = self.model.decode_head(self.model.extract_feat(images))
@@ -95,6 +103,8 @@ class ExportedDetector(ExportedModel):
     One with two stages returns the neck's maps ``features_0``, ... and what the
     head of its region proposals computes, ``scores_0``, ``boxes_0``, ...
     """
+
+    outside = ('roi_head',)
 
     def compute(self, images: Tensor) -> dict[str, Tensor]:
         """See :class:`ExportedModel`."""
