@@ -58,6 +58,8 @@ command -v c++ >/dev/null || command -v g++ >/dev/null || fail 'a C++ compiler i
 
 unset VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 UV_PROJECT_ENVIRONMENT=.venv
+# Where Python is told to write no bytecode, each process would compile the libraries anew, which takes seconds.
+export UV_COMPILE_BYTECODE=1
 # mmcv's ops are built for the CPU even if there is a GPU, because nvcc may be missing or not match torch's CUDA version.
 sync=(env -u VIL_MM_BUILD_CUDA CUDA_VISIBLE_DEVICES= "$PWD/.cache/uv-$UV_VERSION/bin/uv" sync --all-extras --python "$PYTHON")
 mkdir -p .cache

@@ -37,7 +37,9 @@ def test_pictures_are_those_that_the_code_draws(tmp_path):
     assert {path.stem for path in families.FOLDER.iterdir()} == set(PAGES)
     for path in tmp_path.iterdir():
         drawn = without_clip_ids(families.FOLDER / path.name)
-        assert drawn == without_clip_ids(path), f'run python -m vil_mm_docs.families in docs/: {path.name} is out of date'
+        assert drawn == without_clip_ids(path), (
+            f'run python -m vil_mm_docs.families in docs/: {path.name} is out of date'
+        )
 
 
 def without_clip_ids(path):

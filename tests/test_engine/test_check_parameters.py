@@ -19,7 +19,10 @@ def load(state_dict, testing=True, inner=True, **kwargs):
     runner._resume = False
     runner.logger = logging.getLogger('test_check_parameters')
     hook = CheckParametersHook(**kwargs)
-    hook.after_load_checkpoint(runner, dict(state_dict=state_dict) if inner else state_dict)
+    checkpoint = dict(state_dict=state_dict) if inner else state_dict
+    hook.after_load_checkpoint(runner, checkpoint)
+    if inner:
+        del checkpoint['state_dict']  # as FlexibleRunner does
     (hook.before_test if testing else hook.before_train)(runner)
 
 

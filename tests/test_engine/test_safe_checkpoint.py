@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 
 import pytest
 
 from tests.test_engine.tiny import config
 from vil_mm.engine import launch
 from vil_mm.engine.atomic_backend import AtomicBackend
+from vil_mm.engine.checkpoint import read_checkpoint
 from vil_mm.engine.resuming import is_whole, resume
 
 pytestmark = pytest.mark.usefixtures('quick')
@@ -74,3 +76,17 @@ def test_the_best_checkpoint_is_removed_only_after_the_next(tmp_path, monkeypatc
     first, second = (f'best_accuracy_top1_epoch_{i}.pth' for i in (1, 2))
     assert [found for name, found in removed if name == first] == [[first, second]]
     assert [path.name for path in folder.glob('best_*')] == [second]
+
+
+def test_place_of_a_flexible_runners_checkpoints(tmp_path):
+    """After a new best checkpoint, mmengine writes the last one again with one iteration too many."""
+    from tests.test_engine.tiny_images import classifier
+
+    cfg = classifier(tmp_path / 'run')
+    cfg.update(runner_type='FlexibleRunner', strategy=dict(type='SingleDeviceStrategy'), env_cfg={})
+    runner = launch.build_runner(cfg)
+    runner.train()
+    for path in (tmp_path / 'run').glob('*.pth'):
+        meta = read_checkpoint(path)['meta']
+        epoch = int(re.search(r'epoch_(\d+)', path.name)[1])
+        assert (meta['epoch'], meta['iter']) == (epoch, epoch * len(runner.train_dataloader)), path.name

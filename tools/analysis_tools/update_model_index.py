@@ -78,18 +78,30 @@ def count_multiply_adds(scope: str, model: str, size: tuple[int, int]) -> int:
         return count_macs(built, make_inputs(cfg, size), mode='tensor')['']
 
 
-def describe(path: Path, row: dict | None, macs: int | None) -> dict:
-    """Describe the model of a config, as an entry of the model index; count its multiply-adds unless they are given."""
+def describe(path: Path, row: dict | None, known: dict | None) -> dict:
+    """Describe the model of a config, as an entry of the model index.
+
+    Args:
+        path (Path): The config.
+        row (dict, optional): What ``published.yml`` says of it.
+        known (dict, optional): Metadata with its parameters and multiply-adds,
+            which are counted otherwise.
+
+    Returns:
+        dict: The entry.
+    """
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     size = image_size(cfg)
     model = cfg.model.to_dict()
     for key in ('init_cfg', 'drop_path_rate'):  # which have no parameters
         model['backbone'].pop(key, None)
-    parameters = count_parameters(cfg.default_scope, str(model))
-    macs = macs or count_multiply_adds(cfg.default_scope, str(model), size)
+    known = known or {
+        'Parameters': count_parameters(cfg.default_scope, str(model)),
+        'FLOPs': count_multiply_adds(cfg.default_scope, str(model), size),
+    }
     shown = size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}'
-    metadata = {'Parameters': parameters, 'FLOPs': macs, 'Image Size': shown}
+    metadata = {'Parameters': known['Parameters'], 'FLOPs': known['FLOPs'], 'Image Size': shown}
     metadata |= {**describe_training(cfg), 'Weights': 'none offered'}
     entry = {'Name': path.stem, 'Config': str(path.relative_to(ROOT)), 'Metadata': metadata}
     if row:
@@ -185,14 +197,14 @@ def commands_table(folder: Path) -> str:
     return format_table(table, left=3)
 
 
-def update(folder: Path, known: Mapping[str, int] = MappingProxyType({})) -> dict[Path, str]:
+def update(folder: Path, known: Mapping[str, dict] = MappingProxyType({})) -> dict[Path, str]:
     """Make the new contents of a family's metafile and README.
 
     Args:
         folder (Path): The family's configs, with ``published.yml``, and the
             two files as they are.
-        known (Mapping[str, int]): The multiply-adds of models for which they
-            are not counted anew, by name.
+        known (Mapping[str, dict]): The metadata of models whose parameters and
+            multiply-adds are not counted anew, by name.
 
     Returns:
         dict[Path, str]: The texts, by file.

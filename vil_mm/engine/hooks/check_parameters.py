@@ -31,7 +31,7 @@ class CheckParametersHook(Hook):
     @check_arguments
     def __init__(self, allow_partial: Sequence[Name] = ()) -> None:
         self.allow_partial = allow_partial
-        self._checkpoint: dict | None = None
+        self._loaded: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check that it holds tensors, and enough of the backbone's; other hooks may still adapt the head's.
@@ -40,7 +40,8 @@ class CheckParametersHook(Hook):
             CheckpointError: If it does not.
         """
         state_dict = state_dict_of(checkpoint, runner._load_from)
-        self._checkpoint = checkpoint
+        # not the checkpoint, because FlexibleRunner takes them out of it
+        self._loaded = checkpoint.get('state_dict', checkpoint)
         if runner._resume:
             return  # FollowScheduleHook compares all tensors, and the configs
         for name, module in unwrap(runner.model).named_modules():
@@ -56,9 +57,9 @@ class CheckParametersHook(Hook):
         Raises:
             CheckpointError: If they do not fit.
         """
-        checkpoint, self._checkpoint = self._checkpoint, None
-        if checkpoint is not None:
-            check_fit(runner.model, checkpoint, runner._load_from, self.allow_partial)
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            check_fit(runner.model, loaded, runner._load_from, self.allow_partial)
 
     def before_train(self, runner: Runner) -> None:
         """Log what was loaded.
@@ -66,10 +67,10 @@ class CheckParametersHook(Hook):
         Raises:
             CheckpointError: If it was nothing.
         """
-        checkpoint, self._checkpoint = self._checkpoint, None
-        if checkpoint is None or not isinstance(runner, Runner):
+        loaded, self._loaded = self._loaded, None
+        if loaded is None or not isinstance(runner, Runner):
             return
-        model, state_dict = unwrap(runner.model), state_dict_of(checkpoint, runner._load_from)
+        model, state_dict = unwrap(runner.model), state_dict_of(loaded, runner._load_from)
         comparison = compare(model, state_dict)
         found = {*comparison.fitting, *comparison.resized}
         names = [name for name, _ in model.named_parameters()]

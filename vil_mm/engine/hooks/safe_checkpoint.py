@@ -36,7 +36,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.place: dict[str, int] = {}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Correct the epoch, which mmengine's FlexibleRunner counts one too high after a validation."""
+        """Correct the epoch or iteration, which FlexibleRunner counts one too high after a validation."""
         checkpoint['meta'].update(self.place)
 
     def save_interrupted(self, runner: Runner) -> None:
@@ -48,13 +48,11 @@ class SafeCheckpointHook(CheckpointHook):
         self._save_checkpoint(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        self.place = dict(epoch=meta['epoch'], iter=meta['iter'])
         meta['random_states'] = all_gather_object(random_states())
         outdated = self._note(runner, step) if self.max_keep_ckpts > 0 else None
-        with self._failure_explained(runner):
+        with self._writing(runner, meta['epoch'], meta['iter']):
             # this removes nothing, because the step is noted already
             super()._save_checkpoint_with_step(runner, step, meta)
-        self.place = {}
         if outdated is not None:
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
         if self.filename_tmpl != INTERRUPTED:
@@ -75,7 +73,7 @@ class SafeCheckpointHook(CheckpointHook):
         before = self._best()
         # nothing is removed for a metric without a path
         self._set_best(dict.fromkeys(before))
-        with self._failure_explained(runner):
+        with self._writing(runner, runner.epoch, runner.iter):
             super()._save_best_checkpoint(runner, metrics)
         after = self._best()
         self._set_best({name: path or before[name] for name, path in after.items()})
@@ -101,12 +99,20 @@ class SafeCheckpointHook(CheckpointHook):
             remove(path)
 
     @contextmanager
-    def _failure_explained(self, runner: Runner) -> Iterator[None]:
-        """Say which checkpoint is left if one cannot be written.
+    def _writing(self, runner: Runner, epoch: int, iteration: int) -> Iterator[None]:
+        """Note where the run is, and say which checkpoint is left if one cannot be written.
+
+        Args:
+            runner (Runner): The runner.
+            epoch (int): Epochs that are done.
+            iteration (int): Iterations that are done. Where the best checkpoint
+                is written, and then the last one anew, those of the first call
+                count: FlexibleRunner changes what the second is told.
 
         Raises:
             RuntimeError: If it cannot be written.
         """
+        before, self.place = self.place, self.place or dict(epoch=epoch, iter=iteration)
         try:
             yield
         except OSError as error:
@@ -115,3 +121,5 @@ class SafeCheckpointHook(CheckpointHook):
             raise RuntimeError(
                 f'the checkpoint after iteration {runner.iter} could not be written: {error}; {left}'
             ) from error
+        finally:
+            self.place = before
