@@ -1,8 +1,8 @@
 """The backbones as models of timm: importing this registers them with ``timm.create_model``."""
 
-from .._extras import require
+from .. import _extras
 
-require('timm')
+_extras.require('timm')
 
 from .classifier import Classifier as Classifier  # noqa: E402
 from .folders import from_pretrained as from_pretrained  # noqa: E402
