@@ -221,3 +221,39 @@ def test_any_size(config, run_export, tmp_path, capsys):
     write_checkpoint(config, path)
     run_export(config, path)
     assert 'any number and size of images; with 9 batches' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file_format', ['pt2', 'aoti'])
+def test_programs_of_pytorch(file_format, checkpoint, run_export, tmp_path, capsys, deployment):
+    ending = deployment.formats.FORMATS[file_format].ending
+    run_export(DIGITS, checkpoint[0], '--format', file_format, '--out', tmp_path / f'digits{ending}')
+    assert 'any number of images; with 3 batches' in capsys.readouterr().out
+
+
+@ONNX
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'config, words, outputs',
+    [
+        ('dwnet/segmentation/dwnet-nano_upernet_1xb8-1600i_digit-scenes-128x128', [], {'logits'}),
+        (
+            'vil/detection/retinanet_vil-nano_fpn_1xb8-800i_digit-scenes',
+            ['--shape', 128, 160, '--dynamic', 'batch'],
+            {f'{name}_{level}' for name in ('scores', 'boxes') for level in range(5)},
+        ),
+        (
+            'vil/detection/mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes',
+            ['--shape', 128, 160, '--dynamic', 'batch'],
+            {f'{name}_{level}' for name in ('features', 'scores', 'boxes') for level in range(5)},
+        ),
+    ],
+)
+def test_segmenters_and_detectors(config, words, outputs, run_export, tmp_path, capsys):
+    import onnxruntime
+
+    write_checkpoint(f'configs/{config}.py', tmp_path / 'model.pth')
+    run_export(f'configs/{config}.py', tmp_path / 'model.pth', *words)
+    assert 'differs from the model by at most' in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(tmp_path / 'model.onnx', providers=['CPUExecutionProvider'])
+    assert {output.name for output in session.get_outputs()} == outputs
