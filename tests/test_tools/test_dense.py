@@ -86,7 +86,7 @@ def test_every_config_trains_resumes_and_tests(path, scenes, tmp_path, monkeypat
     assert metrics(log)
 
 
-@pytest.mark.parametrize('demo', DEMOS)
+@pytest.mark.parametrize('demo', ['mask-rcnn', pytest.param('retinanet', marks=pytest.mark.slow), 'upernet'])
 def test_demo_in_the_tools(demo, scenes, tmp_path, monkeypatch):
     """Trains, resumes, tests; two processes evaluate as one; pictures are drawn."""
     config = short(on_scenes(DEMOS[demo], scenes), tmp_path)

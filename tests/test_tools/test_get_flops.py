@@ -125,7 +125,9 @@ def test_sizes_of_tests_with_other_settings():
     assert choose_shape(cfg, None) == (64, 96)
 
 
-@pytest.mark.parametrize('name', ['mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes', 'cascade'])
+@pytest.mark.parametrize(
+    'name', ['mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes', pytest.param('cascade', marks=pytest.mark.slow)]
+)
 def test_heads_of_regions(name):
     """Counted for a fixed number of boxes and masks, with fake tensors as with real ones."""
     path = next(ROOT.glob(f'configs/vil/detection/{name}*.py'), None)

@@ -72,7 +72,7 @@ def scenes(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('demo', ['retinanet', 'upernet'])
+@pytest.mark.parametrize('demo', [pytest.param('retinanet', marks=pytest.mark.slow), 'upernet'])
 def test_views_of_scenes(demo, scenes, tmp_path, run):
     """The predictions are those of an image and its mirror image: classes averaged, boxes put together."""
     cfg = on_scenes(DEMOS[demo], scenes)

@@ -113,7 +113,15 @@ def saved(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize('kind', CHANNELS)
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'gray',
+        'zip',
+        'several labels',
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ('four channels', 'no files')),
+    ],
+)
 def test_kinds_of_data(kind, saved, tmp_path, pictures, capsys):
     cfg, _ = write_config(kind, [[0]] * NUM_IMAGES, tmp_path)
     labels = predict(cfg, tmp_path)
