@@ -115,7 +115,9 @@ def save_weights(cfg, path):
 def convert(tool, words, folder, monkeypatch):
     source, target, *options = words
     key, case = next(found for name, found in PUBLISHED.items() if name in target)
-    torch.save({key: tensors(case)}, folder / source)
+    state = {name: tensor.contiguous() for name, tensor in tensors(case).items()}  # converters refuse expanded ones
+    state.update({name: tensor.long() for name, tensor in state.items() if name.endswith('num_batches_tracked')})
+    torch.save({key: state}, folder / source)
     (folder / 'custom_map22kto1k.txt').write_text('\n'.join(map(str, range(1000))))
     (folder / 'checkpoints').mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
