@@ -24,5 +24,8 @@ def digest(state_dict: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(state_dict.items()):
         total.update(f'{name} {tensor.dtype} {tuple(tensor.shape)} '.encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        values = tensor.detach().cpu().contiguous()
+        # an axis of length 1 may have any stride, which would get in the way of another element size
+        flat = values.as_strided((values.numel(),), (1,))
+        total.update(flat.view(torch.uint8).numpy().data)
     return total.hexdigest()
