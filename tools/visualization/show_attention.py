@@ -65,6 +65,17 @@ def load_input(cfg: Config, image: str) -> dict:
     return Compose(steps)(dict(img_path=image, img_id=0))
 
 
+def load(config: Path, checkpoint: Path, image: str | Path, target: Path) -> tuple[nn.Module, dict, Config]:
+    """Load the model and the image, once it is known that the picture may be written; also returns the config."""
+    use_safe_checkpoint_loading()
+    check_inference()
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
+    data = load_input(cfg, str(image))
+    return load_model(cfg, checkpoint), data, cfg
+
+
 def record_inputs(model: nn.Module, data: dict, block: int) -> tuple[Tensor, list[tuple[BaseAttention, Tensor, tuple]]]:
     """Run a model on an image, and record the inputs of the attentions.
 
@@ -186,13 +197,8 @@ def show_attention(
             the picture would lie among the data.
         FileExistsError: If the picture would replace another file.
     """
-    use_safe_checkpoint_loading()
-    check_inference()
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.default_scope)
-    check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
-    data = load_input(cfg, str(image))
-    shown, records = record_inputs(load_model(cfg, checkpoint), data, block)
+    model, data, _ = load(config, checkpoint, image, target)
+    shown, records = record_inputs(model, data, block)
     height, width = shown.shape[2:]
     column, row = point or (width // 2, height // 2)
     if not (0 <= column < width and 0 <= row < height):

@@ -13,25 +13,19 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import init_default_scope
-from show_attention import load_input, load_model
+from show_attention import load
 from torch import Tensor, nn
 
-from vil_mm.datasets.checks.configured import innermost
-from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
-from vil_mm.engine.fitting import check_inference
 from vil_mm.engine.launch import run
-from vil_mm.engine.pictures import check_target
 
 
 def activation_maps(model: nn.Module, data: dict, label: int | None) -> tuple[Tensor, Tensor, int, list[Tensor]]:
     """Compute Grad-CAM of the output of each stage.
 
     Args:
-        model (nn.Module): A classifier, from ``load_model``.
-        data (dict): The image, from ``load_input``.
+        model (nn.Module): A classifier, from ``load``.
+        data (dict): The image, from there.
         label (int, optional): The class; None: the predicted one.
 
     Returns:
@@ -84,13 +78,7 @@ def show_cam(config: Path, checkpoint: Path, image: str | Path, target: Path, la
     """
     from mmpretrain.models import BaseClassifier
 
-    use_safe_checkpoint_loading()
-    check_inference()
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.default_scope)
-    check_target(target, [dataset.get('data_root') for dataset in innermost(cfg.test_dataloader.dataset)])
-    data = load_input(cfg, str(image))
-    model = load_model(cfg, checkpoint)
+    model, data, cfg = load(config, checkpoint, image, target)
     if not isinstance(model, BaseClassifier):
         raise ValueError(f'{config}: model.type={cfg.model.type} is no classifier, so it has no scores of classes')
     shown, scores, label, maps = activation_maps(model, data, label)

@@ -40,7 +40,7 @@ class CheckParametersHook(Hook):
             CheckpointError: If it does not.
         """
         state_dict = state_dict_of(checkpoint, runner._load_from)
-        # not the checkpoint, because FlexibleRunner takes them out of it
+        # the tensors, which FlexibleRunner takes out of the checkpoint
         self._loaded = checkpoint.get('state_dict', checkpoint)
         if runner._resume:
             return  # FollowScheduleHook compares all tensors, and the configs
