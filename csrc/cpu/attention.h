@@ -11,8 +11,8 @@ namespace vil_mm {
 namespace {
 
 // What is packed at once fits in a core's second-level cache (at least 1 MiB), along with what it is multiplied by.
-constexpr int64_t kStripBytes = 640 << 10, kBiasBytes = 256 << 10, kScoreBytes = 96 << 10;
-constexpr int kMaxBlock = 32;
+constexpr int64_t kStripBytes = 640 << 10, kBiasBytes = 256 << 10, kScoreBytes = 128 << 10;
+constexpr int kMaxBlock = 64;
 // Rows of chunks are cut into more tasks than the cache demands while there are at most this many in all. It does not
 // depend on the number of threads, since results must not.
 constexpr int64_t kFewTasks = 16;
@@ -61,6 +61,8 @@ template <typename T, typename Derived>
 class Walker {
  protected:
   using Real = ComputeType<T>;
+  using Operand = typename OperandOf<T>::type;
+  static constexpr int kTerms = ExponentialTerms<T>::value;
 
  public:
   Walker(const Inputs<T>& inputs, bool backward)
@@ -74,7 +76,7 @@ class Walker {
                  backward}},
         globals_(problem_.num_global, problem_.head_width, backward),
         global_bias_(1, problem_.num_global),
-        queries_(kMaxBlock, problem_.head_width),
+        queries_(kMaxBlock, ceil_div(problem_.head_width, kPacked<Operand>)),
         scores_(plan_.block, plan_.scores),
         order_(plan_.group),
         tokens_(plan_.group) {}
@@ -113,12 +115,12 @@ class Walker {
     const int count = problem_.num_global, width = problem_.head_width;
     if (!count) return;
     for (int i = 0; i < count; ++i) {
-      load_row<Real>(globals_.k_rows.from(i, 0).data, inputs_.k.at(batch_, head_, i), width, 1);
-      load_row<Real>(globals_.v_rows.from(i, 0).data, inputs_.v.at(batch_, head_, i), width, 1);
+      load_row(globals_.k.from(i, 0).data, inputs_.k.at(batch_, head_, i), width);
+      load_row(globals_.v.from(i, 0).data, inputs_.v.at(batch_, head_, i), width);
     }
     globals_.turn(count, width, backward_);
-    if (inputs_.global_bias)
-      load_row<Real>(global_bias_.from(0, 0).data, inputs_.global_bias + head_ * count, count, 1);
+    for (int i = 0; i < count && inputs_.global_bias; ++i)
+      global_bias_.from(0, i).data[0] = Real(kLog2E) * inputs_.global_bias[head_ * count + i];
   }
 
   void attend_chunk(int chunk, int begin, int end) {
@@ -130,12 +132,12 @@ class Walker {
       order_.data()[count] = place - begin;
       tokens_.data()[count++] = int64_t(row) * problem_.width + column;
     }
-    Part<Real> parts[kMaxParts];
+    Part<T> parts[kMaxParts];
     int number = 0;
     if (problem_.num_global) {
-      Part<Real>& part = parts[number++];
+      Part<T>& part = parts[number++];
       part = {problem_.num_global, 0,
-              globals_.k_rows,     globals_.v_rows,
+              globals_.k_rows(0),  globals_.v_rows(0),
               globals_.k_columns,  globals_.v_columns,
               globals_.grad_k,     globals_.grad_v};
       part.is_global = true;
@@ -150,22 +152,29 @@ class Walker {
     }
   }
 
-  // Computes the scores of a block with their biases. Beyond a part's keys, up to the next whole vector, they are
-  // undefined.
-  void score(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
+  // Computes the scores of a block with their biases, as powers of two. Beyond a part's keys, up to the next whole
+  // vector, they are undefined.
+  void score(const Part<T>* parts, int number, const int* order, const int64_t* tokens, int count) {
     const int width = problem_.head_width;
-    for (int i = 0; i < count; ++i)
-      load_row<Real>(queries_.from(i, 0).data, inputs_.q.at(batch_, head_, tokens[i]), width, problem_.scale);
+    for (int i = 0; i < count; ++i) load_row(queries_.from(i, 0).data, inputs_.q.at(batch_, head_, tokens[i]), width);
     for (int p = 0; p < number; ++p) {
       const Addend<Real> bias = {parts[p].bias.data, parts[p].bias.row_stride, order};
-      multiply<Real>(count, parts[p].count, width, queries_, parts[p].k_columns, scores_.from(0, parts[p].offset),
-                     bias);
+      multiply<Operand>(count, parts[p].count, width, queries_, parts[p].k_columns, scores_.from(0, parts[p].offset),
+                        kLog2E * problem_.scale, bias);
     }
+  }
+
+  // Columns of the matrix of scores, up to whole vectors.
+  static int64_t columns_of(const Part<T>* parts, int number) {
+    return parts[number - 1].offset + round_up(parts[number - 1].count, kLanes<Real>);
   }
 
   // Overwrites what is beyond the keys of a part, up to the next whole vector.
   static void fill_tail(Real* row, int64_t count, Real value) {
-    for (int64_t j = count; j < round_up(count, kLanes<Real>); ++j) row[j] = value;
+    const int64_t whole = count / kLanes<Real> * kLanes<Real>;
+    if (whole == count) return;
+    // as a vector, since vectors cannot be loaded at once from where single elements were stored
+    store(row + whole, first_lanes<Real>(count - whole) ? load(row + whole) : broadcast(value));
   }
 
   int64_t lse_index(int64_t token) const {
@@ -178,8 +187,10 @@ class Walker {
   const int rectangles_;
   const bool backward_;
   Strip<T> strips_[2];
-  PackedTokens<Real> globals_;
-  PaddedMatrix<Real> global_bias_, queries_, scores_;
+  PackedTokens<T> globals_;
+  PaddedMatrix<Real> global_bias_;
+  PaddedMatrix<Operand> queries_;
+  PaddedMatrix<Real> scores_;
   Buffer<int> order_;
   Buffer<int64_t> tokens_;
   int64_t batch_ = 0, head_ = 0, span_ = 0;
@@ -189,7 +200,7 @@ class Walker {
 template <typename T>
 class ForwardWalker : public Walker<T, ForwardWalker<T>> {
   using Base = Walker<T, ForwardWalker<T>>;
-  using Real = typename Base::Real;
+  using typename Base::Operand, typename Base::Real;
 
  public:
   static constexpr bool kIsBackward = false;
@@ -197,34 +208,37 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
   explicit ForwardWalker(const Forward<T>& forward)
       : Base(forward.inputs, kIsBackward), forward_(forward), out_(kMaxBlock, this->problem_.head_width) {}
 
-  void attend(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
+  void attend(const Part<T>* parts, int number, const int* order, const int64_t* tokens, int count) {
     constexpr int lanes = kLanes<Real>;
     const int width = this->problem_.head_width;
     this->score(parts, number, order, tokens, count);
-    const int64_t columns = parts[number - 1].offset + round_up(parts[number - 1].count, lanes);
-    Real sums[kMaxBlock];
+    const int64_t columns = this->columns_of(parts, number);
+    Real largest[kMaxBlock], sums[kMaxBlock];
     for (int i = 0; i < count; ++i) {
       Real* row = this->scores_.from(i, 0).data;
       for (int p = 0; p < number; ++p) this->fill_tail(row + parts[p].offset, parts[p].count, -Real(__builtin_inf()));
-      Vector<Real> largest = load(row);
-      for (int64_t j = lanes; j < columns; j += lanes) {
-        const Vector<Real> value = load(row + j);
-        largest = value > largest ? value : largest;
-      }
-      const Real top = largest_lane<Real>(largest);
+      Vector<Real> values = load(row);
+      for (int64_t j = lanes; j < columns; j += lanes) values = larger_lanes<Real>(load(row + j), values);
+      largest[i] = largest_lane<Real>(values);
+    }
+    for (int i = 0; i < count; ++i) {
+      Real* row = this->scores_.from(i, 0).data;
       Vector<Real> sum{};
       for (int64_t j = 0; j < columns; j += lanes) {
-        const Vector<Real> value = exp<Real>(load(row + j) - top);
-        store(row + j, value);
+        const Vector<Real> value = exp2<Real, Base::kTerms>(load(row + j) - largest[i]);
+        store_operands(reinterpret_cast<Operand*>(row) + j / kPacked<Operand>, value);
         sum += value;
       }
       sums[i] = sum_lanes<Real>(sum);
-      forward_.lse[this->lse_index(tokens[i])] = top + __builtin_log(sums[i]);
+    }
+    for (int i = 0; i < count; ++i) {
+      const double log_sum = sizeof(T) == 2 ? __builtin_logf(sums[i]) : __builtin_log(sums[i]);
+      forward_.lse[this->lse_index(tokens[i])] = kLn2 * largest[i] + log_sum;
     }
     for (int p = 0; p < number; ++p) {
       const Matrix<Real> out = out_;
-      multiply<Real>(count, width, parts[p].count, this->scores_.from(0, parts[p].offset), parts[p].v_rows, out,
-                     {p ? out.data : nullptr, out.row_stride});
+      multiply<Operand>(count, width, parts[p].count, as_operands<Operand, Real>(this->scores_, parts[p].offset),
+                        parts[p].v_rows, out, 1, {p ? out.data : nullptr, out.row_stride});
     }
     for (int i = 0; i < count; ++i) {
       Real* row = out_.from(i, 0).data;
@@ -242,7 +256,7 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
 template <typename T>
 class BackwardWalker : public Walker<T, BackwardWalker<T>> {
   using Base = Walker<T, BackwardWalker<T>>;
-  using Real = typename Base::Real;
+  using typename Base::Operand, typename Base::Real;
 
  public:
   static constexpr bool kIsBackward = true;
@@ -250,7 +264,9 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
   explicit BackwardWalker(const Backward<T>& backward)
       : Base(backward.inputs, kIsBackward),
         backward_args_(backward),
-        grad_out_(kMaxBlock, this->problem_.head_width),
+        grad_out_(kMaxBlock, ceil_div(this->problem_.head_width, kPacked<Operand>)),
+        query_pairs_(kPacked<Operand> > 1 ? kMaxBlock / 2 : 0, this->problem_.head_width),
+        grad_out_pairs_(kPacked<Operand> > 1 ? kMaxBlock / 2 : 0, this->problem_.head_width),
         grad_q_(kMaxBlock, this->problem_.head_width),
         grad_scores_(this->plan_.block, this->plan_.scores),
         grad_global_bias_(this->problem_.num_global) {}
@@ -266,39 +282,40 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
     __atomic_store_n(&turn, this->span_ + 1, __ATOMIC_RELEASE);
   }
 
-  void attend(const Part<Real>* parts, int number, const int* order, const int64_t* tokens, int count) {
+  void attend(const Part<T>* parts, int number, const int* order, const int64_t* tokens, int count) {
     const int width = this->problem_.head_width;
+    const Real scale = this->problem_.scale;
     this->score(parts, number, order, tokens, count);
-    const Matrix<Real> grad_out = grad_out_, queries = this->queries_, grad_q = grad_q_;
+    const Matrix<Operand> grad_out = grad_out_;
+    const Matrix<Real> grad_q = grad_q_;
     for (int i = 0; i < count; ++i)
-      load_row<Real>(grad_out.row(i), backward_args_.grad_out.at(this->batch_, this->head_, tokens[i]), width, 1);
+      load_row(grad_out.row(i), backward_args_.grad_out.at(this->batch_, this->head_, tokens[i]), width);
     for (int p = 0; p < number; ++p)
-      multiply<Real>(count, parts[p].count, width, grad_out, parts[p].v_columns, grad_scores_.from(0, parts[p].offset));
+      multiply<Operand>(count, parts[p].count, width, grad_out, parts[p].v_columns,
+                        grad_scores_.from(0, parts[p].offset), 1);
     for (int i = 0; i < count; ++i) differentiate_softmax(parts, number, i, order[i], tokens[i]);
+    if constexpr (kPacked<Operand> > 1) pair_queries(parts, number, count);
     for (int p = 0; p < number; ++p) {
-      const Part<Real>& part = parts[p];
-      const Matrix<Real> weights = this->scores_.from(0, part.offset), grad_scores = grad_scores_.from(0, part.offset);
-      const Matrix<Real> turned_weights = {weights.data, 1, weights.row_stride};
-      const Matrix<Real> turned_grad_scores = {grad_scores.data, 1, grad_scores.row_stride};
-      multiply<Real>(count, width, part.count, grad_scores, part.k_rows, grad_q,
-                     {p ? grad_q.data : nullptr, grad_q.row_stride});
-      multiply<Real>(part.count, width, count, turned_grad_scores, queries, part.grad_k,
-                     {part.grad_k.data, part.grad_k.row_stride});
-      multiply<Real>(part.count, width, count, turned_weights, grad_out, part.grad_v,
-                     {part.grad_v.data, part.grad_v.row_stride});
+      const Part<T>& part = parts[p];
+      const auto [weights, grad_scores, queries, grad_outs] = sums_over_queries(part.offset);
+      multiply<Operand>(count, width, part.count, as_operands<Operand, Real>(grad_scores_, part.offset), part.k_rows,
+                        grad_q, scale, {p ? grad_q.data : nullptr, grad_q.row_stride});
+      multiply<Operand>(part.count, width, count, grad_scores, queries, part.grad_k, scale,
+                        {part.grad_k.data, part.grad_k.row_stride});
+      multiply<Operand>(part.count, width, count, weights, grad_outs, part.grad_v, 1,
+                        {part.grad_v.data, part.grad_v.row_stride});
     }
     for (int i = 0; i < count; ++i)
-      store_row<Real>(backward_args_.grad_q.at(this->batch_, this->head_, tokens[i]), grad_q.row(i), width,
-                      Real(this->problem_.scale));
+      store_row<Real>(backward_args_.grad_q.at(this->batch_, this->head_, tokens[i]), grad_q.row(i), width, 1);
   }
 
   // Turns a row of scores into weights, and the weights' gradients into the scores', which are also the biases'.
-  void differentiate_softmax(const Part<Real>* parts, int number, int row, int place, int64_t token) {
+  void differentiate_softmax(const Part<T>* parts, int number, int row, int place, int64_t token) {
     constexpr int lanes = kLanes<Real>;
     Real *weights = this->scores_.from(row, 0).data, *grads = grad_scores_.from(row, 0).data;
     // in two pieces, since rounding to one would be too coarse: the weights would not add up to 1
-    const double exact_lse = backward_args_.lse[this->lse_index(token)];
-    const Real lse = exact_lse, rest = __builtin_exp(lse - exact_lse);
+    const double exact_lse = kLog2E * backward_args_.lse[this->lse_index(token)];
+    const Real lse = exact_lse, rest = __builtin_exp2(lse - exact_lse);
     // from the weights rather than the output, so that rounding errors cancel where one key has all the weight
     Vector<Real> mean{};
     for (int p = 0; p < number; ++p) {
@@ -306,7 +323,7 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       this->fill_tail(weight, parts[p].count, -Real(__builtin_inf()));
       this->fill_tail(grad, parts[p].count, 0);
       for (int64_t j = 0; j < parts[p].count; j += lanes) {
-        const Vector<Real> value = rest * exp<Real>(load(weight + j) - lse);
+        const Vector<Real> value = rest * exp2<Real, Base::kTerms>(load(weight + j) - lse);
         store(weight + j, value);
         mean += value * load(grad + j);
       }
@@ -316,12 +333,66 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       const Real* weight = weights + parts[p].offset;
       Real* grad = grads + parts[p].offset;
       Real* grad_bias = parts[p].grad_bias.data ? parts[p].grad_bias.row(place) : nullptr;
-      for (int64_t j = 0; j < parts[p].count; j += lanes)
-        store(grad + j, load(weight + j) * (load(grad + j) - mean_grad));
-      // not beyond the keys, where a mean of NaN leaves NaN
-      if (grad_bias) add_row<Real>(grad_bias, grad, parts[p].count);
+      for (int64_t j = 0; j < parts[p].count; j += lanes) {
+        const Vector<Real> value = load(weight + j) * (load(grad + j) - mean_grad);
+        store(grad + j, value);
+        if (!grad_bias) continue;
+        // not beyond the keys, where a mean of NaN leaves NaN
+        const bool whole = j + lanes <= parts[p].count;
+        const Vector<Real> seen = whole ? value : first_lanes<Real>(parts[p].count - j) ? value : Vector<Real>{};
+        store(grad_bias + j, load(grad_bias + j) + seen);
+      }
       if (parts[p].is_global)
         for (int64_t j = 0; j < parts[p].count; ++j) grad_global_bias_.data()[j] += grad[j];
+    }
+  }
+
+  // Operands of products that sum over queries; the first two are transposed.
+  struct SumsOverQueries {
+    Matrix<Operand> weights, grad_scores, queries, grad_out;
+  };
+
+  SumsOverQueries sums_over_queries(int64_t offset) {
+    const Matrix<Real> weights = this->scores_.from(0, offset), grad_scores = grad_scores_.from(0, offset);
+    if constexpr (kPacked<Operand> > 1) {
+      // of every two rows of scores, the first now holds pairs of weights, the second pairs of their gradients
+      Operand* data = reinterpret_cast<Operand*>(weights.data);
+      const int64_t stride = weights.row_stride;
+      return {{data, 1, 2 * stride}, {data + stride, 1, 2 * stride}, query_pairs_, grad_out_pairs_};
+    } else {
+      return {{weights.data, 1, weights.row_stride},
+              {grad_scores.data, 1, grad_scores.row_stride},
+              this->queries_,
+              grad_out_};
+    }
+  }
+
+  // Makes operands of these products from what was computed of two queries at a time, in place.
+  void pair_queries(const Part<T>* parts, int number, int count) {
+    constexpr int lanes = kLanes<Real>;
+    const int width = this->problem_.head_width;
+    const int64_t columns = this->columns_of(parts, number);
+    const Matrix<Operand> queries = this->queries_, grad_out = grad_out_;
+    const Matrix<Operand> query_pairs = query_pairs_, grad_out_pairs = grad_out_pairs_;
+    for (int i = 0; i < count; i += 2) {
+      const bool has_second = i + 1 < count;
+      Real *weights = this->scores_.from(i, 0).data, *next_weights = this->scores_.from(i + 1, 0).data;
+      Real *grads = grad_scores_.from(i, 0).data, *next_grads = grad_scores_.from(i + 1, 0).data;
+      const auto operand = [](Real* row, int64_t j) { return reinterpret_cast<Operand*>(row) + j; };
+      for (int64_t j = 0; j < columns; j += lanes) {
+        const Vector<Real> next_weight = has_second ? load(next_weights + j) : Vector<Real>{};
+        const Vector<Real> next_grad = has_second ? load(next_grads + j) : Vector<Real>{};
+        const TwoRows<Operand> two_weights = {load(weights + j), next_weight}, two_grads = {load(grads + j), next_grad};
+        two_weights.store_pairs(operand(weights, j));
+        two_grads.store_pairs(operand(next_weights, j));
+        two_grads.store_rows(operand(grads, j / 2), operand(next_grads, j / 2));
+      }
+      if (!has_second) {
+        __builtin_memset(queries.row(i + 1), 0, ceil_div(width, 2) * sizeof(Operand));
+        __builtin_memset(grad_out.row(i + 1), 0, ceil_div(width, 2) * sizeof(Operand));
+      }
+      pair_rows(query_pairs.row(i / 2), queries.row(i), queries.row(i + 1), width);
+      pair_rows(grad_out_pairs.row(i / 2), grad_out.row(i), grad_out.row(i + 1), width);
     }
   }
 
@@ -337,8 +408,10 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
     const int count = this->problem_.num_global, width = this->problem_.head_width;
     const int64_t side = bias_side(this->problem_.window);
     for (int i = 0; i < count; ++i) {
-      add_row<Real>(backward_args_.grad_k.at(this->batch_, this->head_, i), this->globals_.grad_k.from(i, 0).data, width);
-      add_row<Real>(backward_args_.grad_v.at(this->batch_, this->head_, i), this->globals_.grad_v.from(i, 0).data, width);
+      add_row<Real>(backward_args_.grad_k.at(this->batch_, this->head_, i), this->globals_.grad_k.from(i, 0).data,
+                    width);
+      add_row<Real>(backward_args_.grad_v.at(this->batch_, this->head_, i), this->globals_.grad_v.from(i, 0).data,
+                    width);
     }
     if (backward_args_.grad_global_bias)
       add_row<double>(backward_args_.grad_global_bias + head_index() * count, grad_global_bias_.data(), count);
@@ -348,7 +421,8 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
   }
 
   const Backward<T>& backward_args_;
-  PaddedMatrix<Real> grad_out_, grad_q_, grad_scores_;
+  PaddedMatrix<Operand> grad_out_, query_pairs_, grad_out_pairs_;
+  PaddedMatrix<Real> grad_q_, grad_scores_;
   Buffer<double> grad_global_bias_;  // sums over many queries
 };
 
@@ -367,9 +441,11 @@ namespace VIL_MM_ISA {
 #define VIL_MM_DEFINE_KERNELS(T)                                                                                \
   void forward(const Forward<T>& arguments, Tasks& tasks) { run_tasks<ForwardWalker<T>, T>(arguments, tasks); } \
   void backward(const Backward<T>& arguments, Tasks& tasks) { run_tasks<BackwardWalker<T>, T>(arguments, tasks); }
+#if !VIL_MM_MULTIPLIES_BFLOAT16
 VIL_MM_DEFINE_KERNELS(float)
 VIL_MM_DEFINE_KERNELS(double)
 VIL_MM_DEFINE_KERNELS(c10::Half)
+#endif
 VIL_MM_DEFINE_KERNELS(c10::BFloat16)
 #undef VIL_MM_DEFINE_KERNELS
 

@@ -49,8 +49,8 @@ struct Backward {
   int64_t* turns;              // (batch, heads), zeros
 };
 
-// A task is a span of a row of chunks of one head of one image. Each thread takes the next task when it is done with one,
-// so that a slow thread does not hold up the others.
+// A task is a span of a row of chunks of one head of one image. Each thread takes the next task when it is done with
+// one, so that a slow thread does not hold up the others.
 struct Tasks {
   int64_t taken = 0;
 
@@ -73,5 +73,10 @@ VIL_MM_DECLARE_KERNELS(portable)
 VIL_MM_DECLARE_KERNELS(avx2)
 VIL_MM_DECLARE_KERNELS(avx512)
 #undef VIL_MM_DECLARE_KERNELS
+
+namespace avx512_bf16 {
+void forward(const Forward<c10::BFloat16>&, Tasks&);
+void backward(const Backward<c10::BFloat16>&, Tasks&);
+}  // namespace avx512_bf16
 
 }  // namespace vil_mm

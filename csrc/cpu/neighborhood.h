@@ -2,7 +2,7 @@
 //
 // A strip holds one rectangle of the neighborhoods of several adjacent chunks, column by column: key (column, row) is
 // at column * rows + row. So the keys of one chunk are contiguous, off-grid ones are left out, and nothing needs to be
-// masked.
+// masked. Only where operands are pairs of keys, an odd number of rows is followed by a hidden one of zeros.
 #pragma once
 
 #include <c10/core/impl/alloc_cpu.h>
@@ -49,35 +49,62 @@ class PaddedMatrix {
   Buffer<Real> buffer_;
 };
 
-// Keys and values as (keys, d) and transposed to (d, keys), and their gradients in the backward.
-template <typename Real>
-struct PackedTokens {
-  PaddedMatrix<Real> k_rows, v_rows, k_columns, v_columns, grad_k, grad_v;
+// Keys and values as they are in memory, (keys, d), and as operands of products that sum over keys, (keys, d), and over
+// widths, (d, keys); and their gradients in the backward.
+template <typename T>
+class PackedTokens {
+  using Real = ComputeType<T>;
+  using Operand = typename OperandOf<T>::type;
+  static constexpr int kKeys = kPacked<Operand>;  // in an operand of sums over keys
 
+ public:
   PackedTokens(int64_t keys, int64_t width, bool backward)
-      : k_rows(keys, width),
-        v_rows(keys, width),
-        k_columns(width, keys),
-        v_columns(backward ? width : 0, keys),
+      : k(keys, ceil_div(width, kKeys)),
+        v(keys, ceil_div(width, kKeys)),
+        k_columns(ceil_div(width, kKeys), keys),
+        v_columns(backward ? ceil_div(width, kKeys) : 0, keys),
+        k_pairs(kKeys > 1 && backward ? ceil_div(keys, kKeys) : 0, width),
+        v_pairs(kKeys > 1 ? ceil_div(keys, kKeys) : 0, width),
         grad_k(backward ? keys : 0, width),
         grad_v(backward ? keys : 0, width) {}
 
-  // To be called once the rows are written.
+  PaddedMatrix<Operand> k, v, k_columns, v_columns;
+  PaddedMatrix<Real> grad_k, grad_v;
+
+  Matrix<Operand> k_rows(int64_t key) const { return kKeys > 1 ? k_pairs.from(key / kKeys, 0) : k.from(key, 0); }
+  Matrix<Operand> v_rows(int64_t key) const { return kKeys > 1 ? v_pairs.from(key / kKeys, 0) : v.from(key, 0); }
+
+  // To be called once keys and values are written.
   void turn(int64_t keys, int64_t width, bool backward) {
-    transpose<Real>(keys, width, k_rows.from(0, 0), k_columns);
+    const int64_t operands = ceil_div(width, kKeys);
+    transpose<Operand>(keys, operands, k, k_columns);
+    if constexpr (kKeys > 1) {
+      pair(keys, width, v, v_pairs);
+      if (backward) pair(keys, width, k, k_pairs);
+    }
     if (!backward) return;
-    transpose<Real>(keys, width, v_rows.from(0, 0), v_columns);
+    transpose<Operand>(keys, operands, v, v_columns);
     grad_k.clear();
     grad_v.clear();
   }
+
+ private:
+  static void pair(int64_t keys, int64_t width, Matrix<Operand> source, Matrix<Operand> target) {
+    for (int64_t i = 0; i < keys; i += kKeys) pair_rows(target.row(i / kKeys), source.row(i), source.row(i + 1), width);
+  }
+
+  PaddedMatrix<Operand> k_pairs, v_pairs;
 };
 
-// Contiguous keys of a chunk.
-template <typename Real>
+// Contiguous keys of a chunk. Where operands hold several keys, their number is a multiple of that.
+template <typename T>
 struct Part {
+  using Real = ComputeType<T>;
+  using Operand = typename OperandOf<T>::type;
   int64_t count;   // keys
   int64_t offset;  // of their first column in the matrix of scores
-  Matrix<Real> k_rows, v_rows, k_columns, v_columns, grad_k, grad_v;
+  Matrix<Operand> k_rows, v_rows, k_columns, v_columns;
+  Matrix<Real> grad_k, grad_v;
   Matrix<Real> bias, grad_bias;  // a row per query of the group, or one for all (row_stride 0), or null
   bool is_global = false;
 };
@@ -86,6 +113,8 @@ struct Part {
 template <typename T>
 class Strip {
   using Real = ComputeType<T>;
+  using Operand = typename OperandOf<T>::type;
+  static constexpr int kKeys = kPacked<Operand>;
 
  public:
   Strip(const Inputs<T>& inputs, int index, int max_chunks, int max_queries, bool backward)
@@ -93,7 +122,7 @@ class Strip {
         problem_(inputs.problem),
         offsets_(rectangle(problem_.neighbors, index)),
         backward_(backward),
-        has_bias_(inputs.bias_table || problem_.mask == Mask::kExact),
+        has_bias_(inputs.bias_table || problem_.mask == Mask::kExact || kKeys > 1),
         has_grad_bias_(backward && inputs.bias_table),
         side_(bias_side(problem_.window)),
         packed_(max_keys(problem_, index, max_chunks), problem_.head_width, backward),
@@ -108,13 +137,14 @@ class Strip {
     const ChunkOffsets offsets = rectangle(problem.neighbors, index);
     const Axis columns = problem.columns();
     const int64_t reach = int64_t(offsets.column_end - offsets.column_begin + chunks - 1) * columns.window;
-    return max_rows(problem, offsets) * (columns.cyclic ? reach : smaller<int64_t>(reach, columns.length));
+    return round_up(max_rows(problem, offsets), kKeys) *
+           (columns.cyclic ? reach : smaller<int64_t>(reach, columns.length));
   }
 
   // Places for the keys of one chunk: off-grid columns have some, off-grid rows do not.
   static int64_t places(const Problem& problem, int index) {
     const ChunkOffsets offsets = rectangle(problem.neighbors, index);
-    return max_rows(problem, offsets) * (offsets.column_end - offsets.column_begin) * problem.window;
+    return round_up(max_rows(problem, offsets), kKeys) * (offsets.column_end - offsets.column_begin) * problem.window;
   }
 
   // Moves to the chunks [begin, end) of a row of chunks.
@@ -124,11 +154,12 @@ class Strip {
     columns_ = axis_keys(problem_.columns(), begin + offsets_.column_begin, end - 1 + offsets_.column_end);
     if (has_grad_bias_) grad_table_.clear();
     const int width = problem_.head_width;
-    const Matrix<Real> k_rows = packed_.k_rows, v_rows = packed_.v_rows;
+    column_keys_ = round_up(rows_.count, kKeys);
+    const Matrix<Operand> packed_k = packed_.k, packed_v = packed_.v;
     for_each_key([&](int64_t key, int64_t token) {
       if (token < 0) {
-        __builtin_memset(k_rows.row(key), 0, width * sizeof(Real));
-        __builtin_memset(v_rows.row(key), 0, width * sizeof(Real));
+        __builtin_memset(packed_k.row(key), 0, round_up(width, kKeys) / kKeys * sizeof(Operand));
+        __builtin_memset(packed_v.row(key), 0, round_up(width, kKeys) / kKeys * sizeof(Operand));
       } else {
         const T* k = inputs_.k.at(batch_, head_, problem_.num_global + token);
         const T* v = inputs_.v.at(batch_, head_, problem_.num_global + token);
@@ -136,11 +167,11 @@ class Strip {
           __builtin_prefetch(k + 8 * inputs_.k.token_stride + i);
           __builtin_prefetch(v + 8 * inputs_.v.token_stride + i);
         }
-        load_row<Real>(k_rows.row(key), k, width, 1);
-        load_row<Real>(v_rows.row(key), v, width, 1);
+        load_row(packed_k.row(key), k, width);
+        load_row(packed_v.row(key), v, width);
       }
     });
-    packed_.turn(int64_t(columns_.count) * rows_.count, width, backward_);
+    packed_.turn(int64_t(columns_.count) * column_keys_, width, backward_);
   }
 
   // Moves to a group of places of queries in each chunk of the span.
@@ -156,7 +187,7 @@ class Strip {
   }
 
   // Appends the keys of a chunk: two parts if hidden padding lies between them.
-  int parts_of(int chunk, Part<Real>* parts) const {
+  int parts_of(int chunk, Part<T>* parts) const {
     const int begin_chunk = chunk + offsets_.column_begin;
     const AxisKeys keys = axis_keys(problem_.columns(), begin_chunk, chunk + offsets_.column_end);
     const int before_gap = keys.gap ? smaller(keys.count, keys.gap_begin - keys.begin) : keys.count;
@@ -165,10 +196,10 @@ class Strip {
     for (const int count : counts) {
       if (count <= 0 || !rows_.count) continue;
       const int column = keys.coordinate(done);
-      const int64_t key = int64_t(columns_.index(column)) * rows_.count;
-      const int64_t place = int64_t(column - begin_chunk * problem_.window) * rows_.count;
-      Part<Real>& part = parts[number++];
-      part = {int64_t(count) * rows_.count, 0, packed_.k_rows.from(key, 0), packed_.v_rows.from(key, 0)};
+      const int64_t key = columns_.index(column) * column_keys_;
+      const int64_t place = (column - begin_chunk * problem_.window) * column_keys_;
+      Part<T>& part = parts[number++];
+      part = {count * column_keys_, 0, packed_.k_rows(key), packed_.v_rows(key)};
       part.k_columns = packed_.k_columns.from(0, key);
       if (backward_) {
         part.v_columns = packed_.v_columns.from(0, key);
@@ -215,12 +246,12 @@ class Strip {
   template <typename Visit>
   VIL_MM_INLINE void for_each_key(Visit visit) const {
     const Axis columns = problem_.columns(), rows = problem_.rows();
-    for (int i = 0; i < rows_.count; ++i) {
-      const int row = rows.real(rows_.coordinate(i));
+    for (int i = 0; i < column_keys_; ++i) {
+      const int row = i < rows_.count ? rows.real(rows_.coordinate(i)) : -1;
       for (int j = 0; j < columns_.count; ++j) {
         const int column = columns.real(columns_.coordinate(j));
         const bool on_grid = row >= 0 && column >= 0;
-        visit(int64_t(j) * rows_.count + i, on_grid ? int64_t(row) * problem_.width + column : -1);
+        visit(j * column_keys_ + i, on_grid ? int64_t(row) * problem_.width + column : -1);
       }
     }
   }
@@ -254,19 +285,19 @@ class Strip {
         for (const int count : counts) {
           if (!count) continue;
           const int64_t turned = (query_column - column + 2 * window - 1) * side_ + 2 * window - 1;
-          visit(turned + rows_.coordinate(done) - query_row, query, int64_t(column) * rows_.count + done, count);
+          visit(turned + rows_.coordinate(done) - query_row, query, column * column_keys_ + done, count);
           done += count;
         }
       }
     }
   }
 
-  // Fills in the bias of each query of the group for each place of the rectangle; -inf hides a key.
+  // Fills in the bias of each query of the group for each place of the rectangle, as a power of two; -inf hides a key.
   void fill_bias() {
     if (table_head_ != head_) {
       const Real* table = inputs_.bias_table ? inputs_.bias_table + head_ * side_ * side_ : nullptr;
       for_each_turned([&](int64_t turned, int64_t index, bool seen) {
-        const Real value = table ? table[index] : 0;
+        const Real value = table ? Real(kLog2E) * table[index] : 0;
         table_.data()[turned] = seen ? value : -Real(__builtin_inf());
       });
       table_head_ = head_;
@@ -274,6 +305,11 @@ class Strip {
     for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
       copy_row<Real>(bias_.from(query, place).data, table_.data() + turned, count);
     });
+    if (column_keys_ == rows_.count) return;
+    const int columns = (offsets_.column_end - offsets_.column_begin) * problem_.window;
+    for (int query = 0; query < queries_; ++query)
+      for (int column = 0; column < columns; ++column)
+        *bias_.from(query, column * column_keys_ + rows_.count).data = -Real(__builtin_inf());
   }
 
   const Inputs<T>& inputs_;
@@ -281,10 +317,11 @@ class Strip {
   const ChunkOffsets offsets_;
   const bool backward_, has_bias_, has_grad_bias_;
   const int64_t side_;
-  PackedTokens<Real> packed_;
+  PackedTokens<T> packed_;
   Buffer<Real> table_;  // of table_head_, rearranged
   PaddedMatrix<Real> bias_, grad_bias_;
   Buffer<Real> grad_table_;  // rearranged
+  int64_t column_keys_ = 0;  // keys of a column, with a hidden one where operands hold several
   int64_t table_head_ = -1, batch_ = 0, head_ = 0, bias_sources_[7] = {-1};
   int chunk_row_ = 0, first_query_ = 0, queries_ = 0;
   AxisKeys rows_{}, columns_{};

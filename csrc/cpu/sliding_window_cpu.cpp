@@ -5,6 +5,8 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <string>
 
 #include "../checks.h"
 #include "kernels.h"
@@ -15,13 +17,40 @@ namespace {
 template <typename Arguments>
 using Kernel = void (*)(const Arguments&, Tasks&);
 
+// The kernels that use products of a 16-bit type, if there are any.
+template <typename T>
+struct LowPrecision {
+  static constexpr Kernel<Forward<T>> forward = nullptr;
+  static constexpr Kernel<Backward<T>> backward = nullptr;
+};
+#if defined(__x86_64__)
+template <>
+struct LowPrecision<c10::BFloat16> {
+  static constexpr Kernel<Forward<c10::BFloat16>> forward = avx512_bf16::forward;
+  static constexpr Kernel<Backward<c10::BFloat16>> backward = avx512_bf16::backward;
+};
+
+// Whether the processor multiplies bfloat16, and oneDNN's variable does not forbid it, which lowers what PyTorch's own
+// products use.
+bool multiplies_bfloat16() {
+  static const bool result = [] {
+    const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
+    const std::string name = limit ? limit : "ALL";
+    for (const char* lower : {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"})
+      if (name == lower) return false;
+    return __builtin_cpu_supports("avx512bf16") != 0;
+  }();
+  return result;
+}
+#endif
+
 // Chooses the best instruction set that PyTorch sees; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
 template <typename Arguments>
 Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arguments> avx2,
-                         [[maybe_unused]] Kernel<Arguments> avx512) {
+                         [[maybe_unused]] Kernel<Arguments> avx512, [[maybe_unused]] Kernel<Arguments> low_precision) {
 #if defined(__x86_64__)
   const std::string capability = at::get_cpu_capability();
-  if (capability == "AVX512") return avx512;
+  if (capability == "AVX512") return low_precision && multiplies_bfloat16() ? low_precision : avx512;
   if (capability == "AVX2") return avx2;
 #endif
   return portable;
@@ -55,7 +84,9 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor
          data_or_null<Real>(table), data_or_null<Real>(globals)},
         write_tokens<scalar_t>(out),
         lse.mutable_data_ptr<double>()};
-    run<Forward<scalar_t>>(choose<Forward<scalar_t>>(portable::forward, avx2::forward, avx512::forward), arguments);
+    run<Forward<scalar_t>>(
+        choose<Forward<scalar_t>>(portable::forward, avx2::forward, avx512::forward, LowPrecision<scalar_t>::forward),
+        arguments);
   });
   return {out, lse};
 }
@@ -97,7 +128,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
         bias_table ? table_sums.template mutable_data_ptr<Real>() : nullptr,
         global_bias ? global_bias_sums.template mutable_data_ptr<double>() : nullptr,
         turns.template mutable_data_ptr<int64_t>()};
-    run<Backward<scalar_t>>(choose<Backward<scalar_t>>(portable::backward, avx2::backward, avx512::backward),
+    run<Backward<scalar_t>>(choose<Backward<scalar_t>>(portable::backward, avx2::backward, avx512::backward,
+                                                       LowPrecision<scalar_t>::backward),
                             arguments);
     if (bias_table) grad_table = table_sums.sum(0).t().to(bias_table->scalar_type()).contiguous();
     if (global_bias) grad_global_bias = global_bias_sums.sum(0).to(global_bias->scalar_type());

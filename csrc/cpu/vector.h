@@ -4,6 +4,8 @@
 // copy for the whole program, on machines without its instruction set.
 #pragma once
 
+#include <type_traits>
+
 #define VIL_MM_INLINE inline __attribute__((always_inline))
 
 namespace vil_mm {
@@ -18,6 +20,10 @@ struct VectorOf {
 };
 template <typename T>
 using Vector = typename VectorOf<T>::type;
+
+// As long as T.
+template <typename T>
+using Integer = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
 template <typename T>
 VIL_MM_INLINE Vector<T> load(const T* source) {
@@ -94,16 +100,16 @@ VIL_MM_INLINE void store_as(c10::Half* target, Vector<float> value) {
 #endif
 }
 
-// target[i] = factor * source[i], followed by zeros up to the next whole vector.
+// target[i] = source[i], followed by zeros up to the next whole vector.
 template <typename Real, typename T>
-VIL_MM_INLINE void load_row(Real* target, const T* source, int count, Real factor) {
+VIL_MM_INLINE void load_row(Real* target, const T* source, int count) {
   int i = 0;
-  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, factor * load_as(source + i, Real()));
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, load_as(source + i, Real()));
   if (i == count) return;
   T rest[kLanes<Real>];
   __builtin_memset(rest, 0, sizeof(rest));
   __builtin_memcpy(rest, source + i, (count - i) * sizeof(T));
-  store(target + i, factor * load_as(rest, Real()));
+  store(target + i, load_as(rest, Real()));
 }
 
 // target[i] = factor * source[i]; the source may be read up to the next whole vector.
@@ -131,67 +137,116 @@ VIL_MM_INLINE void add_row(Real* target, const Real* source, int count) {
   for (; i < count; ++i) target[i] += source[i];
 }
 
-template <typename Real>
-VIL_MM_INLINE Real sum_lanes(Vector<Real> value) {
-  Real sum = 0;
-  for (int i = 0; i < kLanes<Real>; ++i) sum += value[i];
-  return sum;
-}
-
-template <typename Real>
-VIL_MM_INLINE Real largest_lane(Vector<Real> value) {
-  Real result = value[0];
-  for (int i = 1; i < kLanes<Real>; ++i) result = larger(result, value[i]);
+// For each lane, the element of the two concatenated vectors that `lanes` names.
+template <typename T>
+VIL_MM_INLINE Vector<T> shuffle(Vector<T> first, Vector<T> second, Vector<Integer<T>> lanes) {
+#if defined(__clang__)
+  Vector<T> result;
+  for (int i = 0; i < kLanes<T>; ++i) result[i] = lanes[i] < kLanes<T> ? first[lanes[i]] : second[lanes[i] - kLanes<T>];
   return result;
+#else
+  return __builtin_shuffle(first, second, lanes);
+#endif
 }
 
-// e^x for results that are no infinity: x is split into a multiple of ln(2) and a remainder of at most half of it, whose
-// Taylor series is cut off where its terms become smaller than rounding. Results below the smallest normal number are 0.
-// NaN stays NaN.
+// A mask of lanes.
+template <typename T>
+VIL_MM_INLINE Vector<Integer<T>> first_lanes(Integer<T> count) {
+  Vector<Integer<T>> lanes;
+  for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i;
+  return lanes < count;
+}
+
+// Moves the upper half of the first 2 * distance lanes to the lower one.
+template <typename T, int distance>
+VIL_MM_INLINE Vector<T> upper_half(Vector<T> value) {
+  Vector<Integer<T>> lanes;
+  for (int i = 0; i < kLanes<T>; ++i) lanes[i] = (i + distance) % kLanes<T>;
+  return shuffle<T>(value, value, lanes);
+}
+
+template <typename Real, int distance = kLanes<Real> / 2>
+VIL_MM_INLINE Real sum_lanes(Vector<Real> value) {
+  value += upper_half<Real, distance>(value);
+  if constexpr (distance > 1) return sum_lanes<Real, distance / 2>(value);
+  return value[0];
+}
+
 template <typename Real>
-struct Exponential;
+VIL_MM_INLINE Vector<Real> larger_lanes(Vector<Real> a, Vector<Real> b) {
+  return a > b ? a : b;
+}
+
+template <typename Real, int distance = kLanes<Real> / 2>
+VIL_MM_INLINE Real largest_lane(Vector<Real> value) {
+  value = larger_lanes<Real>(value, upper_half<Real, distance>(value));
+  if constexpr (distance > 1) return largest_lane<Real, distance / 2>(value);
+  return value[0];
+}
+
+// 2^x for results that are no infinity: x is split into an integer and a remainder of at most a half, whose Taylor
+// series has `terms` terms; by default, it is cut off where they become smaller than rounding. Results below the
+// smallest normal number may be 0, and 2^-inf is. NaN stays NaN.
+template <typename Real>
+struct PowerOfTwo;
 
 template <>
-struct Exponential<float> {
-  using Integer = int32_t;
+struct PowerOfTwo<float> {
   static constexpr int kMantissaBits = 23, kTerms = 8;
   // 1.5 * 2^23 and the bias of exponents: adding it rounds to an integer, left in the low bits as an exponent
   static constexpr float kRound = 12582912.f + 127;
-  // ln(2) in two pieces, the first short enough that its multiples are exact
-  static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
-  static constexpr float kLowest = -88;  // e^x is 0 from here on down: its exponent becomes that of 0
+  static constexpr float kLowest = -127;  // the result is 0 from here on down: its exponent becomes that of 0
 };
 template <>
-struct Exponential<double> {
-  using Integer = int64_t;
+struct PowerOfTwo<double> {
   static constexpr int kMantissaBits = 52, kTerms = 14;
   static constexpr double kRound = 6755399441055744. + 1023;  // 1.5 * 2^52
-  static constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
-  static constexpr double kLowest = -709;
+  static constexpr double kLowest = -1023;
 };
 
-constexpr double inverse_factorial(int n) { return n == 0 ? 1 : inverse_factorial(n - 1) / n; }
+// Terms of the series for weights that are rounded to a storage type: the rest is less than a tenth of rounding.
+template <typename T>
+struct ExponentialTerms {
+  static constexpr int value = PowerOfTwo<T>::kTerms;
+};
+template <>
+struct ExponentialTerms<c10::Half> {
+  static constexpr int value = 6;
+};
+template <>
+struct ExponentialTerms<c10::BFloat16> {
+  static constexpr int value = 5;
+};
 
-template <typename Real, int n = 0>
+constexpr double kLn2 = 0.693147180559945309417, kLog2E = 1.44269504088896340736;
+
+constexpr double taylor_coefficient(int n) { return n == 0 ? 1 : taylor_coefficient(n - 1) * kLn2 / n; }
+
+template <typename Real, int terms, int n = 0>
 VIL_MM_INLINE Vector<Real> taylor_sum(Vector<Real> x) {
-  constexpr Real coefficient = inverse_factorial(n);
-  if constexpr (n + 1 == Exponential<Real>::kTerms) {
+  constexpr Real coefficient = taylor_coefficient(n);
+  if constexpr (n + 1 == terms) {
     return broadcast(coefficient);
   } else {
-    return taylor_sum<Real, n + 1>(x) * x + coefficient;
+    return taylor_sum<Real, terms, n + 1>(x) * x + coefficient;
   }
 }
 
-template <typename Real>
-VIL_MM_INLINE Vector<Real> exp(Vector<Real> x) {
-  using Traits = Exponential<Real>;
-  typedef Vector<typename Traits::Integer> Integers;
-  constexpr Real inverse_ln2 = 1.44269504088896340736;
-  x = Traits::kLowest > x ? broadcast(Traits::kLowest) : x;
-  const Vector<Real> rounded = x * inverse_ln2 + Traits::kRound;
-  const Vector<Real> power = rounded - Traits::kRound;
-  const Vector<Real> rest = x - power * Traits::kLn2High - power * Traits::kLn2Low;
-  return taylor_sum<Real>(rest) * (Vector<Real>)((Integers)rounded << Traits::kMantissaBits);
+template <typename Real, int terms = PowerOfTwo<Real>::kTerms>
+VIL_MM_INLINE Vector<Real> exp2(Vector<Real> x) {
+  using Traits = PowerOfTwo<Real>;
+  typedef Vector<Integer<Real>> Integers;
+#if VIL_MM_VECTOR_BYTES == 64
+  if constexpr (sizeof(Real) == 4) {  // with instructions for both parts, which need no lowest x
+    const Vector<Real> rest = (Vector<Real>)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+    const __m512 power = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+    return (Vector<Real>)_mm512_scalef_ps((__m512)taylor_sum<Real, terms>(rest), power);
+  }
+#endif
+  x = larger_lanes<Real>(broadcast(Traits::kLowest), x);
+  const Vector<Real> rounded = x + Traits::kRound;
+  const Vector<Real> rest = x - (rounded - Traits::kRound);
+  return taylor_sum<Real, terms>(rest) * (Vector<Real>)((Integers)rounded << Traits::kMantissaBits);
 }
 
 }  // namespace

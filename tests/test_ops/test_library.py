@@ -262,7 +262,30 @@ def test_instruction_sets(capability, backend):
     if ['default', 'avx2', 'avx512'].index(capability) > best:
         pytest.skip(f'this processor has no {capability}')
     program = INSTRUCTION_SETS.format(expected=capability.upper())
-    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability})
+    # the last one without products of bfloat16, which the other tests use where the processor has them
+    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability, 'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE'})
+
+
+OUTPUT = """
+import torch
+from tests.test_ops.cases import make
+from vil_mm.ops import sliding_window_attention
+torch.manual_seed(0)
+q, k, v, _ = make((14, 14), 7, width=32, dtype=torch.{dtype})
+print(sliding_window_attention(q, k, v, (14, 14), 7, backend='cpu').double().norm().item())
+"""
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_products_of_bfloat16(backend):
+    """They serve where the processor has them, unless oneDNN's variable forbids them; in bfloat16 only."""
+    has_them = torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
+    for dtype, differs in ('bfloat16', has_them), ('float16', False):
+        program = OUTPUT.format(dtype=dtype)
+        norms = {
+            run_tool('-c', program, env={'ONEDNN_MAX_CPU_ISA': limit}).stdout for limit in ('ALL', 'AVX512_CORE_VNNI')
+        }
+        assert len(norms) == 1 + differs
 
 
 def test_load_error_is_told():
