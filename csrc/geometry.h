@@ -73,10 +73,6 @@ struct AxisKeys {
     const int coordinate = begin + index;
     return coordinate < gap_begin ? coordinate : coordinate + gap;
   }
-  // The number of keys before a virtual coordinate, which must not be hidden padding itself.
-  VIL_MM_HOST_DEVICE int index(int coordinate) const {
-    return coordinate - begin - (coordinate >= gap_begin + gap ? gap : 0);
-  }
 };
 
 // Keys of the chunks [chunk_begin, chunk_end), which may reach one chunk beyond either end of the grid.

@@ -27,11 +27,13 @@ TORCH_LIBRARY(vil_mm, m) {
   // (out, log-sum-exp). neighbors: see kAllNeighbors.
   m.def(
       "sliding_window_attention_forward(Tensor q, Tensor k, Tensor v, Tensor? bias_table, Tensor? global_bias, "
-      "SymInt height, SymInt width, int window_size, int num_global_tokens, str mask, int neighbors, float scale) "
+      "SymInt height, SymInt width, SymInt window_size, SymInt num_global_tokens, str mask, int neighbors, float "
+      "scale) "
       "-> (Tensor, Tensor)");
   // Gradients of (q, k, v, bias_table, global_bias); empty for biases that are absent.
   m.def(
       "sliding_window_attention_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, "
-      "Tensor? bias_table, Tensor? global_bias, SymInt height, SymInt width, int window_size, int num_global_tokens, "
+      "Tensor? bias_table, Tensor? global_bias, SymInt height, SymInt width, SymInt window_size, SymInt "
+      "num_global_tokens, "
       "str mask, int neighbors, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 }

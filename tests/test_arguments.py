@@ -79,7 +79,7 @@ ROWS = {
     'backend': choice('reference'),
     'before': Row((0, 1), 0, (-1, 0), (0,)),
     'bias': FLAG,
-    'attend_in_windows.bias': tensor(1, 2, 12, 12),
+    'attend.bias': tensor(1, 2, 12, 12),
     'depthwise_conv2d.bias': tensor(8),
     'bias_table': tensor(961, 2),
     'blocks': Row([BLOCK], BLOCK, [nn.Identity()], [[BLOCK]]),

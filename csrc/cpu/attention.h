@@ -336,12 +336,9 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       for (int64_t j = 0; j < parts[p].count; j += lanes) {
         const Vector<Real> value = load(weight + j) * (load(grad + j) - mean_grad);
         store(grad + j, value);
-        if (!grad_bias) continue;
-        // not beyond the keys, where a mean of NaN leaves NaN
-        const bool whole = j + lanes <= parts[p].count;
-        const Vector<Real> seen = whole ? value : first_lanes<Real>(parts[p].count - j) ? value : Vector<Real>{};
-        store(grad_bias + j, load(grad_bias + j) + seen);
       }
+      // not beyond the keys, where a mean of NaN leaves NaN
+      if (grad_bias) add_vectors<Real>(grad_bias, grad, parts[p].count);
       if (parts[p].is_global)
         for (int64_t j = 0; j < parts[p].count; ++j) grad_global_bias_.data()[j] += grad[j];
     }

@@ -2,7 +2,8 @@
 //
 // A strip holds one rectangle of the neighborhoods of several adjacent chunks, column by column: key (column, row) is
 // at column * rows + row. So the keys of one chunk are contiguous, off-grid ones are left out, and nothing needs to be
-// masked. Only where operands are pairs of keys, an odd number of rows is followed by a hidden one of zeros.
+// masked. Only where operands are pairs of keys, the columns of a chunk are followed by a hidden key of zeros if their
+// keys are odd in number, so that all chunks begin with a pair.
 #pragma once
 
 #include <c10/core/impl/alloc_cpu.h>
@@ -96,7 +97,7 @@ class PackedTokens {
   PaddedMatrix<Operand> k_pairs, v_pairs;
 };
 
-// Contiguous keys of a chunk. Where operands hold several keys, their number is a multiple of that.
+// Contiguous keys of a chunk. Where operands hold several keys, the first one begins one.
 template <typename T>
 struct Part {
   using Real = ComputeType<T>;
@@ -122,29 +123,32 @@ class Strip {
         problem_(inputs.problem),
         offsets_(rectangle(problem_.neighbors, index)),
         backward_(backward),
-        has_bias_(inputs.bias_table || problem_.mask == Mask::kExact || kKeys > 1),
+        has_bias_(inputs.bias_table || problem_.mask == Mask::kExact || (kKeys > 1 && chunk_columns() > 1)),
         has_grad_bias_(backward && inputs.bias_table),
         side_(bias_side(problem_.window)),
         packed_(max_keys(problem_, index, max_chunks), problem_.head_width, backward),
-        table_(has_bias_ ? side_ * side_ : 0),
+        column_keys_(max_chunks ? (chunk_columns() + max_chunks - 1) * problem_.window : 0),
+        table_(has_bias_ ? side_ * side_ + kLanes<Real> : 0),
         bias_(has_bias_ ? max_queries : 0, places(problem_, index)),
         grad_bias_(has_grad_bias_ ? max_queries : 0, places(problem_, index)),
-        grad_table_(has_grad_bias_ ? side_ * side_ : 0) {}
+        grad_table_(has_grad_bias_ ? side_ * side_ + kLanes<Real> : 0) {}
 
-  // The most keys that `chunks` chunks side by side attend to.
+  // The most keys that `chunks` chunks side by side attend to, hidden ones included.
   static int64_t max_keys(const Problem& problem, int index, int chunks) {
     if (!chunks) return 0;
     const ChunkOffsets offsets = rectangle(problem.neighbors, index);
     const Axis columns = problem.columns();
-    const int64_t reach = int64_t(offsets.column_end - offsets.column_begin + chunks - 1) * columns.window;
-    return round_up(max_rows(problem, offsets), kKeys) *
-           (columns.cyclic ? reach : smaller<int64_t>(reach, columns.length));
+    const int64_t reach_chunks = offsets.column_end - offsets.column_begin + chunks - 1;
+    const int64_t reach = reach_chunks * columns.window;
+    return max_rows(problem, offsets) * (columns.cyclic ? reach : smaller<int64_t>(reach, columns.length)) +
+           (kKeys - 1) * reach_chunks;
   }
 
   // Places for the keys of one chunk: off-grid columns have some, off-grid rows do not.
   static int64_t places(const Problem& problem, int index) {
     const ChunkOffsets offsets = rectangle(problem.neighbors, index);
-    return round_up(max_rows(problem, offsets), kKeys) * (offsets.column_end - offsets.column_begin) * problem.window;
+    const int64_t columns = offsets.column_end - offsets.column_begin;
+    return (max_rows(problem, offsets) * problem.window + kKeys - 1) * columns;
   }
 
   // Moves to the chunks [begin, end) of a row of chunks.
@@ -154,7 +158,8 @@ class Strip {
     columns_ = axis_keys(problem_.columns(), begin + offsets_.column_begin, end - 1 + offsets_.column_end);
     if (has_grad_bias_) grad_table_.clear();
     const int width = problem_.head_width;
-    column_keys_ = round_up(rows_.count, kKeys);
+    for (int i = 0; i < columns_.count; ++i)
+      column_keys_.data()[i] = first_key(columns_.coordinate(i) - columns_.begin);
     const Matrix<Operand> packed_k = packed_.k, packed_v = packed_.v;
     for_each_key([&](int64_t key, int64_t token) {
       if (token < 0) {
@@ -171,7 +176,8 @@ class Strip {
         load_row(packed_v.row(key), v, width);
       }
     });
-    packed_.turn(int64_t(columns_.count) * column_keys_, width, backward_);
+    const int64_t keys = columns_.count ? column_keys_.data()[columns_.count - 1] + rows_.count : 0;
+    packed_.turn(round_up(keys, kKeys), width, backward_);
   }
 
   // Moves to a group of places of queries in each chunk of the span.
@@ -196,10 +202,10 @@ class Strip {
     for (const int count : counts) {
       if (count <= 0 || !rows_.count) continue;
       const int column = keys.coordinate(done);
-      const int64_t key = columns_.index(column) * column_keys_;
-      const int64_t place = (column - begin_chunk * problem_.window) * column_keys_;
+      const int64_t key = first_key(column - columns_.begin), last = first_key(column + count - 1 - columns_.begin);
+      const int64_t place = first_key(column - begin_chunk * problem_.window);
       Part<T>& part = parts[number++];
-      part = {count * column_keys_, 0, packed_.k_rows(key), packed_.v_rows(key)};
+      part = {last + rows_.count - key, 0, packed_.k_rows(key), packed_.v_rows(key)};
       part.k_columns = packed_.k_columns.from(0, key);
       if (backward_) {
         part.v_columns = packed_.v_columns.from(0, key);
@@ -217,7 +223,7 @@ class Strip {
   void collect_table_gradient() {
     if (!has_grad_bias_) return;
     for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
-      add_row<Real>(grad_table_.data() + turned, grad_bias_.from(query, place).data, count);
+      add_vectors<Real>(grad_table_.data() + turned, grad_bias_.from(query, place).data, count);
     });
   }
 
@@ -242,17 +248,32 @@ class Strip {
     return rows.cyclic ? reach : smaller<int64_t>(reach, rows.length);
   }
 
+  int chunk_columns() const { return offsets_.column_end - offsets_.column_begin; }
+
+  // The first key of a column, or its place, if the first chunk begins with column 0.
+  VIL_MM_INLINE int64_t first_key(int column) const {
+    if constexpr (kKeys == 1) return int64_t(column) * rows_.count;
+    const int64_t chunk_keys = int64_t(problem_.window) * rows_.count;
+    return int64_t(column) * rows_.count + column / problem_.window * (round_up(chunk_keys, kKeys) - chunk_keys);
+  }
+
   // Visits (key, token of the grid, or -1 for a key of zeros), in the order of memory.
   template <typename Visit>
   VIL_MM_INLINE void for_each_key(Visit visit) const {
     const Axis columns = problem_.columns(), rows = problem_.rows();
-    for (int i = 0; i < column_keys_; ++i) {
-      const int row = i < rows_.count ? rows.real(rows_.coordinate(i)) : -1;
+    const int64_t* column_keys = column_keys_.data();
+    for (int i = 0; i < rows_.count; ++i) {
+      const int row = rows.real(rows_.coordinate(i));
       for (int j = 0; j < columns_.count; ++j) {
         const int column = columns.real(columns_.coordinate(j));
         const bool on_grid = row >= 0 && column >= 0;
-        visit(j * column_keys_ + i, on_grid ? int64_t(row) * problem_.width + column : -1);
+        visit(column_keys[j] + i, on_grid ? int64_t(row) * problem_.width + column : -1);
       }
+    }
+    if constexpr (kKeys == 1) return;
+    for (int j = 0; j < columns_.count; ++j) {
+      const int64_t end = column_keys[j] + rows_.count;
+      if (end % kKeys && (j + 1 == columns_.count || column_keys[j + 1] != end)) visit(end, -1);
     }
   }
 
@@ -285,7 +306,7 @@ class Strip {
         for (const int count : counts) {
           if (!count) continue;
           const int64_t turned = (query_column - column + 2 * window - 1) * side_ + 2 * window - 1;
-          visit(turned + rows_.coordinate(done) - query_row, query, column * column_keys_ + done, count);
+          visit(turned + rows_.coordinate(done) - query_row, query, first_key(column) + done, count);
           done += count;
         }
       }
@@ -302,14 +323,16 @@ class Strip {
       });
       table_head_ = head_;
     }
+    // what is written beyond a run is overwritten by the next one
     for_each_run([&](int64_t turned, int64_t query, int64_t place, int count) {
-      copy_row<Real>(bias_.from(query, place).data, table_.data() + turned, count);
+      copy_vectors<Real>(bias_.from(query, place).data, table_.data() + turned, count);
     });
-    if (column_keys_ == rows_.count) return;
-    const int columns = (offsets_.column_end - offsets_.column_begin) * problem_.window;
-    for (int query = 0; query < queries_; ++query)
-      for (int column = 0; column < columns; ++column)
-        *bias_.from(query, column * column_keys_ + rows_.count).data = -Real(__builtin_inf());
+    // hidden keys between chunks
+    for (int column = problem_.window; column < chunk_columns() * problem_.window; column += problem_.window) {
+      const int64_t end = first_key(column - 1) + rows_.count;
+      if (end == first_key(column)) break;
+      for (int query = 0; query < queries_; ++query) *bias_.from(query, end).data = -Real(__builtin_inf());
+    }
   }
 
   const Inputs<T>& inputs_;
@@ -318,10 +341,10 @@ class Strip {
   const bool backward_, has_bias_, has_grad_bias_;
   const int64_t side_;
   PackedTokens<T> packed_;
-  Buffer<Real> table_;  // of table_head_, rearranged
+  Buffer<int64_t> column_keys_;  // the first of each column
+  Buffer<Real> table_;           // of table_head_, rearranged
   PaddedMatrix<Real> bias_, grad_bias_;
   Buffer<Real> grad_table_;  // rearranged
-  int64_t column_keys_ = 0;  // keys of a column, with a hidden one where operands hold several
   int64_t table_head_ = -1, batch_ = 0, head_ = 0, bias_sources_[7] = {-1};
   int chunk_row_ = 0, first_query_ = 0, queries_ = 0;
   AxisKeys rows_{}, columns_{};

@@ -123,11 +123,10 @@ VIL_MM_INLINE void store_row(T* target, const Real* source, int count, Real fact
   __builtin_memcpy(target + i, rest, (count - i) * sizeof(T));
 }
 
+// target[i] = source[i], up to the next whole vector.
 template <typename Real>
-VIL_MM_INLINE void copy_row(Real* target, const Real* source, int count) {
-  int i = 0;
-  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, load(source + i));
-  for (; i < count; ++i) target[i] = source[i];
+VIL_MM_INLINE void copy_vectors(Real* target, const Real* source, int count) {
+  for (int i = 0; i < count; i += kLanes<Real>) store(target + i, load(source + i));
 }
 
 template <typename Real>
@@ -155,6 +154,16 @@ VIL_MM_INLINE Vector<Integer<T>> first_lanes(Integer<T> count) {
   Vector<Integer<T>> lanes;
   for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i;
   return lanes < count;
+}
+
+// target[i] += source[i]; the rest of the last vector is read, and written as it is.
+template <typename Real>
+VIL_MM_INLINE void add_vectors(Real* target, const Real* source, int count) {
+  int i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) store(target + i, load(target + i) + load(source + i));
+  if (i == count) return;
+  const Vector<Real> added = first_lanes<Real>(count - i) ? load(source + i) : Vector<Real>{};
+  store(target + i, load(target + i) + added);
 }
 
 // Moves the upper half of the first 2 * distance lanes to the lower one.

@@ -1,8 +1,8 @@
 """Compute kernels that depend on nothing but torch."""
 
+from .attention import attend as attend
 from .backends import BACKENDS as BACKENDS
 from .bilinear_sampling import sample_bilinear as sample_bilinear
 from .depthwise_conv import depthwise_conv2d as depthwise_conv2d
 from .inhomogeneous_conv import inhomogeneous_conv2d as inhomogeneous_conv2d
 from .sliding_window_attention import sliding_window_attention as sliding_window_attention
-from .window_attention import attend_in_windows as attend_in_windows

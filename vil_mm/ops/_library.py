@@ -14,7 +14,7 @@ from .reference import count_flops
 COMPILED, TRITON = 'sliding_window_attention', 'sliding_window_attention_triton'
 #: Their schemas; a test compares them with those in ``csrc/ops.cpp``.
 SETTINGS_SCHEMA = (
-    'SymInt height, SymInt width, int window_size, int num_global_tokens, str mask, int neighbors, float scale'
+    'SymInt height, SymInt width, SymInt window_size, SymInt num_global_tokens, str mask, int neighbors, float scale'
 )
 FORWARD_SCHEMA = (
     f'(Tensor q, Tensor k, Tensor v, Tensor? bias_table, Tensor? global_bias, {SETTINGS_SCHEMA}) -> (Tensor, Tensor)'

@@ -8,7 +8,7 @@ from einops import repeat
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, one_of
-from ...ops import attend_in_windows
+from ...ops import attend
 from ..layers import RelativePositionBias, join_windows
 from .base_attention import BaseAttention, merge_heads
 
@@ -84,7 +84,7 @@ class BaseWindowAttention(BaseAttention):
                 for tokens, in_windows in zip(of_global[1:], (k, v))
             )
         local_bias = None if bias is None else bias.for_local((window, window), q.dtype)
-        out = attend_in_windows(q, k, v, local_bias, self.dropout_p, self.scale).unflatten(0, counts)
+        out = attend(q, k, v, local_bias, self.dropout_p, self.scale).unflatten(0, counts)
         out = join_windows(out, before, hw_shape)
         if num_global:
             of_grid = self.split_heads(qkv.flatten(1, 2))

@@ -1,9 +1,9 @@
 """Full attention."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import Size, check_arguments
+from ...ops import attend
 from ...registry import MODELS
 from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
@@ -73,6 +73,6 @@ class FullAttention(BaseAttention):
         q, k, v = self.split_heads(self.qkv(x))
         bias = None if self.relative_position_bias is None else self.relative_position_bias.for_all(hw_shape, q.dtype)
         scale = (self.in_dims / self.num_heads) ** -0.5 if self.skip_values else None
-        x = F.scaled_dot_product_attention(q, k, v, bias, dropout_p=self.dropout_p, scale=scale)
+        x = attend(q, k, v, bias, self.dropout_p, scale)
         x = self.proj_drop(self.proj(merge_heads(x)))
         return x + merge_heads(v) if self.skip_values else x
