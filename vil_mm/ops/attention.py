@@ -15,11 +15,10 @@ Queries = Annotated[Tensor, dims('N', 'heads', 'L', 'd')]
 Keys = Annotated[Tensor, dims('N', 'heads', 'S', 'd')]
 
 
-def _fits_one_window(q: Tensor, k: Tensor) -> bool:
-    """Tell whether the compiled kernels can attend, to a window that holds all queries and to some global tokens."""
-    length, num_keys = q.shape[2], k.shape[2]
-    fits = 1 <= length <= min(num_keys, MAX_WINDOW_SIZE) and num_keys <= 2 * length
-    return fits and q.dtype in DTYPES and BACKENDS['cpu'].can_run(q)[0] and not is_exporting()
+def attends_in_one_window(q: Tensor, window_size: int) -> bool:
+    """Tell whether the compiled kernels of the sliding window serve for full attention, with one window for all."""
+    fits = 1 <= window_size <= MAX_WINDOW_SIZE and q.dtype in DTYPES
+    return fits and BACKENDS['cpu'].can_run(q)[0] and not is_exporting()
 
 
 @check_arguments
@@ -52,8 +51,9 @@ def attend(
     Returns:
         Tensor: ``(N, heads, L, d)``.
     """
-    if bias is None and not dropout_p and _fits_one_window(q, k):
-        length, num_global = q.shape[2], k.shape[2] - q.shape[2]
+    length, num_global = q.shape[2], k.shape[2] - q.shape[2]
+    few_global = 0 <= num_global <= length
+    if bias is None and not dropout_p and few_global and attends_in_one_window(q, length):
         return sliding_window_attention(
             q, k, v, (1, length), length, num_global_tokens=num_global, neighbors='self', scale=scale, backend='cpu'
         )

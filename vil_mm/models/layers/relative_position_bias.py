@@ -97,6 +97,18 @@ class RelativePositionBias(ResizableModule):
             return bias
         return torch.cat([self.for_global(bias.shape[2], dtype), bias], dim=2)
 
+    def for_window(self, hw_shape: tuple[int, int]) -> Tensor:
+        """Bias between the tokens of a grid ``(h, w)``, as a sliding window of ``max(h, w)`` takes it.
+
+        Returns:
+            Tensor: ``((4 * max(h, w) - 1) ** 2, heads)``; offsets that the grid
+            does not have are zero.
+        """
+        h, w = hw_shape
+        padding = [2 * max(hw_shape) - size for size in (w, w, h, h)]
+        table = resize_bias_table(self.table, (2 * h - 1, 2 * w - 1))
+        return F.pad(table, [0, 0, *padding]).flatten(0, 1)
+
     @property
     def flat_table(self) -> Tensor:
         """The table as one row per offset, ``(row offsets * column offsets, heads)``."""
