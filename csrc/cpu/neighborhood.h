@@ -278,13 +278,14 @@ class Strip {
   }
 
   // The table is rearranged so that the biases of a column of keys are contiguous: column distances ascend, then key
-  // rows. Visits (place in the rearranged table, row of the table, whether the mask shows the key).
+  // rows. Visits (place in the rearranged table, row of the table, whether the mask shows the key) for the distances
+  // that the rectangle has.
   template <typename Visit>
   VIL_MM_INLINE void for_each_turned(Visit visit) const {
     const int window = problem_.window, reach = 2 * window - 1;
     const bool exact = problem_.mask == Mask::kExact;
-    for (int columns = -reach; columns <= reach; ++columns) {
-      for (int rows = -reach; rows <= reach; ++rows) {
+    for (int columns = 1 - offsets_.column_end * window; columns < (1 - offsets_.column_begin) * window; ++columns) {
+      for (int rows = 1 - offsets_.row_end * window; rows < (1 - offsets_.row_begin) * window; ++rows) {
         const bool seen = !exact || (within_window(rows, window) && within_window(columns, window));
         visit((columns + reach) * side_ + reach - rows, bias_index(rows, columns, window), seen);
       }

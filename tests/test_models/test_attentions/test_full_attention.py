@@ -5,7 +5,7 @@ import torch
 
 from tests.test_ops.cases import backend_parameters
 from vil_mm.models import FullAttention
-from vil_mm.models.attentions import full_attention
+from vil_mm.models.layers import relative_position_bias
 
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
@@ -23,11 +23,11 @@ def test_bias(num_global_tokens, resize_bias, backend, monkeypatch):
     tensors = [x, *attention.parameters()]
     used = []
 
-    def count(*args, run=full_attention.sliding_window_attention, **settings):
+    def count(*args, run=relative_position_bias.sliding_window_attention, **settings):
         used.append(run)
         return run(*args, **settings)
 
-    monkeypatch.setattr(full_attention, 'sliding_window_attention', count)
+    monkeypatch.setattr(relative_position_bias, 'sliding_window_attention', count)
 
     def run():
         output = attention(x, hw_shape)
@@ -35,6 +35,6 @@ def test_bias(num_global_tokens, resize_bias, backend, monkeypatch):
 
     results = run()
     assert len(used) == 1
-    monkeypatch.setattr(full_attention, 'attends_in_one_window', lambda *args: False)
+    monkeypatch.setattr(relative_position_bias, 'attends_in_one_window', lambda *args: False)
     torch.testing.assert_close(results, run())
     assert len(used) == 1

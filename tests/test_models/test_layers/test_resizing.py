@@ -59,7 +59,7 @@ def test_resized_bias_at_run_time():
     built, other = RelativePositionBias((7, 7), 2, 1), RelativePositionBias((9, 5), 2, 1)
     built.init_weights()
     other.load_state_dict(built.state_dict())
-    assert torch.equal(built.for_all((5, 3), torch.float32), other.for_all((5, 3), torch.float32))
+    assert torch.equal(built.for_local((5, 3), torch.float32), other.for_local((5, 3), torch.float32))
 
 
 def test_table_of_unknown_shape_is_refused():

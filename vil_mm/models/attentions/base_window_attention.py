@@ -83,9 +83,11 @@ class BaseWindowAttention(BaseAttention):
                 torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=num_windows), in_windows], dim=2)
                 for tokens, in_windows in zip(of_global[1:], (k, v))
             )
-        local_bias = None if bias is None else bias.for_local((window, window), q.dtype)
-        out = attend(q, k, v, local_bias, self.dropout_p, self.scale).unflatten(0, counts)
-        out = join_windows(out, before, hw_shape)
+        if bias is None:
+            out = attend(q, k, v, None, self.dropout_p, self.scale)
+        else:
+            out = bias.attend(q, k, v, (window, window), self.dropout_p, self.scale)
+        out = join_windows(out.unflatten(0, counts), before, hw_shape)
         if num_global:
             of_grid = self.split_heads(qkv.flatten(1, 2))
             k, v = (torch.cat(pair, dim=2) for pair in zip(of_global[1:], of_grid[1:]))

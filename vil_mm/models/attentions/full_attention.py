@@ -1,12 +1,10 @@
 """Full attention."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import Size, check_arguments
-from ...ops import attend, sliding_window_attention
-from ...ops.attention import attends_in_one_window
+from ...ops import attend
 from ...registry import MODELS
 from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
@@ -83,24 +81,9 @@ class FullAttention(BaseAttention):
         scale = (self.in_dims / self.num_heads) ** -0.5 if self.skip_values else None
         if bias is None:
             return merge_heads(attend(q, k, v, None, self.dropout_p, scale))
-        if self.dropout_p or not attends_in_one_window(q, max(hw_shape)):
-            return merge_heads(attend(q, k, v, bias.for_all(hw_shape, q.dtype), self.dropout_p, scale))
-        # so the biases of all pairs of tokens need not be gathered
-        local = sliding_window_attention(
-            q[:, :, num_global:],
-            k,
-            v,
-            hw_shape,
-            max(hw_shape),
-            num_global_tokens=num_global,
-            bias_table=bias.for_window(hw_shape),
-            global_bias=bias.to_global,
-            neighbors='self',
-            scale=scale,
-            backend='cpu',
-        )
+        local = merge_heads(bias.attend(q[:, :, num_global:], k, v, hw_shape, self.dropout_p, scale))
         if not num_global:
-            return merge_heads(local)
-        global_bias = bias.for_global(local.shape[2], q.dtype)
-        shared = F.scaled_dot_product_attention(q[:, :, :num_global], k, v, global_bias, scale=scale)
-        return torch.cat([merge_heads(shared), merge_heads(local)], dim=1)
+            return local
+        global_bias = bias.for_global(local.shape[1], q.dtype)
+        shared = merge_heads(attend(q[:, :, :num_global], k, v, global_bias, self.dropout_p, scale))
+        return torch.cat([shared, local], dim=1)

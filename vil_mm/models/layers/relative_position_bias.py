@@ -10,6 +10,8 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 
 from ...arguments import Count, Size, check_arguments, dims
+from ...ops import attend, sliding_window_attention
+from ...ops.attention import attends_in_one_window
 from .loading import ResizableModule
 
 
@@ -90,24 +92,53 @@ class RelativePositionBias(ResizableModule):
             bias = torch.cat([self.to_global[:, None].expand(-1, h * w, -1), bias], dim=-1)
         return bias[None].to(dtype)
 
-    def for_all(self, hw_shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        """Bias of all queries to all keys, ``(1, heads, G + h * w, G + h * w)``; see :meth:`for_local`."""
-        bias = self.for_local(hw_shape, dtype)
-        if self.global_local is None:
-            return bias
-        return torch.cat([self.for_global(bias.shape[2], dtype), bias], dim=2)
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        hw_shape: tuple[int, int],
+        dropout_p: float = 0.0,
+        scale: float | None = None,
+    ) -> Tensor:
+        """Attend from the tokens of a grid ``(h, w)`` to all of its tokens and to the global ones, with these biases.
 
-    def for_window(self, hw_shape: tuple[int, int]) -> Tensor:
-        """Bias between the tokens of a grid ``(h, w)``, as a sliding window of ``max(h, w)`` takes it.
+        On the CPU, the compiled kernels of the sliding window do this, with one
+        window for the whole grid, so that the biases of all pairs of tokens
+        need not be gathered.
+
+        Args:
+            q (Tensor): Queries, ``(N, heads, h * w, d)``.
+            k (Tensor): Keys, ``(N, heads, G + h * w, d)``, global tokens first.
+            v (Tensor): Values, of the shape of ``k``.
+            hw_shape (tuple[int, int]): ``h`` and ``w``.
+            dropout_p (float): Dropout rate of the attention weights. Defaults
+                to 0.
+            scale (float, optional): Factor of the scores. Defaults to None:
+                ``d ** -0.5``.
 
         Returns:
-            Tensor: ``((4 * max(h, w) - 1) ** 2, heads)``; offsets that the grid
-            does not have are zero.
+            Tensor: ``(N, heads, h * w, d)``.
         """
+        window_size = max(hw_shape)
+        if dropout_p or not attends_in_one_window(q, window_size):
+            return attend(q, k, v, self.for_local(hw_shape, q.dtype), dropout_p, scale)
         h, w = hw_shape
-        padding = [2 * max(hw_shape) - size for size in (w, w, h, h)]
         table = resize_bias_table(self.table, (2 * h - 1, 2 * w - 1))
-        return F.pad(table, [0, 0, *padding]).flatten(0, 1)
+        padding = [2 * window_size - size for size in (w, w, h, h)]  # of offsets that the grid does not have
+        return sliding_window_attention(
+            q,
+            k,
+            v,
+            hw_shape,
+            window_size,
+            num_global_tokens=k.shape[2] - q.shape[2],
+            bias_table=F.pad(table, [0, 0, *padding]).flatten(0, 1),
+            global_bias=self.to_global,
+            neighbors='self',
+            scale=scale,
+            backend='cpu',
+        )
 
     @property
     def flat_table(self) -> Tensor:
