@@ -97,6 +97,16 @@ inline Problem check_arguments(const Tensor& q, const Tensor& k, const Tensor& v
           scale};
 }
 
+// Calls of PyTorch's ops find them by name, which takes time; these leave out what would change nothing.
+inline Tensor convert(const Tensor& tensor, ScalarType dtype) {
+  return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
+}
+
+inline Tensor pack(const Tensor& tensor, ScalarType dtype) {
+  const Tensor converted = convert(tensor, dtype);
+  return converted.is_contiguous() ? converted : torch::stable::contiguous(converted);
+}
+
 // The kernels read strided tensors in place; only the last dimension must be contiguous.
 inline Tensor with_unit_stride(const Tensor& tensor) {
   return tensor.stride(-1) == 1 ? tensor : torch::stable::contiguous(tensor);
@@ -121,12 +131,11 @@ Tokens<T> write_tokens(const Tensor& tensor) {
 
 // Biases as the kernels read them: (heads, rows), contiguous.
 inline Tensor pack_table(const std::optional<Tensor>& bias_table, ScalarType dtype) {
-  if (!bias_table) return Tensor();
-  return torch::stable::contiguous(torch::stable::to(torch::stable::transpose(*bias_table, 0, 1), dtype));
+  return bias_table ? pack(torch::stable::transpose(*bias_table, 0, 1), dtype) : Tensor();
 }
 
 inline Tensor pack_global_bias(const std::optional<Tensor>& global_bias, ScalarType dtype) {
-  return global_bias ? torch::stable::contiguous(torch::stable::to(*global_bias, dtype)) : Tensor();
+  return global_bias ? pack(*global_bias, dtype) : Tensor();
 }
 
 template <typename T>

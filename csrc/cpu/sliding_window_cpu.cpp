@@ -143,7 +143,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(
   check_tensor("lse", lse, q.sizes().slice(0, 3), q);
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const auto grad_outputs = with_unit_stride(grad_out);
-  const auto log_sums = torch::stable::contiguous(torch::stable::to(lse, ScalarType::Double));
+  const auto log_sums = pack(lse, ScalarType::Double);
   const int64_t side = bias_side(problem.window);
   const Tensor grad_q = empty_tokens(q, q.scalar_type());
   Tensor grad_k, grad_v;
@@ -158,9 +158,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(
     const auto zeros = [&](int64_t width, ScalarType dtype) {
       return torch::stable::new_zeros(q, {problem.batch, problem.heads, width}, dtype);
     };
-    const auto table_sums = zeros(bias_table ? side * side : 0, real);
-    const auto global_bias_sums = zeros(global_bias ? num_global_tokens : 0, ScalarType::Double),
-               turns = zeros(1, ScalarType::Long);
+    const Tensor table_sums = bias_table ? zeros(side * side, real) : Tensor();
+    const Tensor global_bias_sums = global_bias ? zeros(num_global_tokens, ScalarType::Double) : Tensor();
+    const Tensor turns = zeros(1, ScalarType::Long);
     const Backward<T> arguments = {{problem, read_tokens<T>(queries), read_tokens<T>(keys), read_tokens<T>(values),
                                     data_or_null<Real>(table), data_or_null<Real>(globals)},
                                    read_tokens<T>(grad_outputs),
@@ -176,14 +176,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(
         arguments);
     const std::vector<int64_t> images = {0};
     if (bias_table) {
-      const Tensor sums = torch::stable::transpose(torch::stable::sum(table_sums, images), 0, 1);
-      grad_table = torch::stable::contiguous(torch::stable::to(sums, bias_table->scalar_type()));
+      const Tensor sums = torch::stable::sum(table_sums, images);
+      grad_table = pack(torch::stable::transpose(sums, 0, 1), bias_table->scalar_type());
     }
     if (global_bias)
-      grad_global_bias = torch::stable::to(torch::stable::sum(global_bias_sums, images), global_bias->scalar_type());
+      grad_global_bias = convert(torch::stable::sum(global_bias_sums, images), global_bias->scalar_type());
   });
-  return {grad_q, torch::stable::to(grad_k, k.scalar_type()), torch::stable::to(grad_v, v.scalar_type()), grad_table,
-          grad_global_bias};
+  return {grad_q, convert(grad_k, k.scalar_type()), convert(grad_v, v.scalar_type()), grad_table, grad_global_bias};
 }
 
 }  // namespace

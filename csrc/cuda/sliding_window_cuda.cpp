@@ -113,7 +113,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(
   check_tensor("lse", lse, q.sizes().slice(0, 3), q);
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const auto outputs = with_unit_stride(out), grad_outputs = with_unit_stride(grad_out);
-  const auto log_sums = torch::stable::contiguous(torch::stable::to(lse, ScalarType::Float));
+  const auto log_sums = pack(lse, ScalarType::Float);
   const Packed packed(q.scalar_type(), bias_table, global_bias);
   const Tensor grad_q = empty_tokens(q, q.scalar_type());
   const Tensor grad_k = empty_tokens(k, k.scalar_type()), grad_v = empty_tokens(v, v.scalar_type());
@@ -137,11 +137,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> run_backward(
     STD_CUDA_CHECK(backward(pass, workspace.mutable_data_ptr<float>(), current_stream(q)));
   });
   Tensor grad_table = torch::stable::new_empty(q, {0}), grad_global_bias = torch::stable::new_empty(q, {0});
-  if (bias_table) {
-    const Tensor sums = torch::stable::transpose(table_sums, 0, 1);
-    grad_table = torch::stable::contiguous(torch::stable::to(sums, bias_table->scalar_type()));
-  }
-  if (global_bias) grad_global_bias = torch::stable::to(global_sums, global_bias->scalar_type());
+  if (bias_table) grad_table = pack(torch::stable::transpose(table_sums, 0, 1), bias_table->scalar_type());
+  if (global_bias) grad_global_bias = convert(global_sums, global_bias->scalar_type());
   return {grad_q, grad_k, grad_v, grad_table, grad_global_bias};
 }
 
