@@ -273,7 +273,11 @@ def test_lack_of_memory_is_an_error(backend):
     assert run_tool('-c', OUT_OF_MEMORY).stdout == 'refused\n'
 
 
-INSTRUCTION_SETS = """
+CAPABILITIES = ['DEFAULT', 'AVX2', 'AVX512']
+BEST = torch.backends.cpu.get_cpu_capability()
+#: Those of this processor; others than x86 have one.
+INSTRUCTION_SETS = CAPABILITIES[: CAPABILITIES.index(BEST) + 1] if BEST in CAPABILITIES else ['DEFAULT']
+CHECK_INSTRUCTION_SET = """
 import torch
 from tests.test_ops.cases import check_rows, fixed_rows
 assert torch.backends.cpu.get_cpu_capability() == {expected!r}
@@ -282,14 +286,11 @@ check_rows(fixed_rows()[::31], 'cpu')
 
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
-@pytest.mark.parametrize('capability', ['default', 'avx2', 'avx512'])
+@pytest.mark.parametrize('capability', INSTRUCTION_SETS)
 def test_instruction_sets(capability, backend):
-    best = ['DEFAULT', 'AVX2', 'AVX512'].index(torch.backends.cpu.get_cpu_capability())
-    if ['default', 'avx2', 'avx512'].index(capability) > best:
-        pytest.skip(f'this processor has no {capability}')
-    program = INSTRUCTION_SETS.format(expected=capability.upper())
+    program = CHECK_INSTRUCTION_SET.format(expected=capability)
     # the last one without products of bfloat16, which the other tests use where the processor has them
-    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability, 'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE'})
+    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability.lower(), 'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE'})
 
 
 OUTPUT = """
@@ -303,9 +304,17 @@ print(sliding_window_attention(q, k, v, (14, 14), 7, backend='cpu').double().nor
 
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_instruction_set_can_be_lowered(backend):
+    """By PyTorch's own variable. Each set rounds differently."""
+    environments = [{'ATEN_CPU_CAPABILITY': capability.lower()} for capability in INSTRUCTION_SETS]
+    norms = {run_tool('-c', OUTPUT.format(dtype='float32'), env=environment).stdout for environment in environments}
+    assert len(norms) == len(INSTRUCTION_SETS)
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_products_of_bfloat16(backend):
     """They serve where the processor has them, unless oneDNN's variable forbids them; in bfloat16 only."""
-    has_them = torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
+    has_them = BEST == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
     for dtype, differs in ('bfloat16', has_them), ('float16', False):
         program = OUTPUT.format(dtype=dtype)
         norms = {
