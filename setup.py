@@ -2,16 +2,20 @@
 
 The CPU code of the extension is built if PyTorch and a C++ compiler are found, the CUDA code if nvcc and a
 CUDA build of PyTorch are found too, or as ``VIL_MM_BUILD_CUDA=0|1`` says. If the CUDA code fails to build, the CPU code
-is built without it. Without any, the package still installs and uses its reference implementation.
+is built without it. Without any, the package still installs and runs in plain PyTorch.
+
+The extension uses PyTorch's stable ABI and nothing of Python's, so one build serves later versions of both.
 """
 
 import os
+import runpy
 import shutil
 import sys
 import warnings
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 try:
@@ -21,8 +25,11 @@ except ImportError:
     torch = None
 
 ROOT = Path(__file__).parent
-# OpenMP is what at::parallel_for needs to use more than one thread; its library is the one that PyTorch has loaded
-FLAGS = ['-O3', '-std=c++17', '-fopenmp', '-ffp-contract=fast', '-Wno-psabi']
+NEEDS_TORCH = runpy.run_path(str(ROOT / 'vil_mm/version.py'))['EXTENSION_NEEDS_TORCH']
+# the oldest PyTorch that the extension shall run with, whichever it is built with
+MAJOR, MINOR = map(int, NEEDS_TORCH.split('.'))
+TARGET = f'-DTORCH_TARGET_VERSION=0x{MAJOR:02x}{MINOR:02x}000000000000'
+FLAGS = ['-O3', '-std=c++17', '-ffp-contract=fast', '-Wno-psabi', TARGET]
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 
@@ -40,6 +47,24 @@ class BuildWithMimFiles(build_py):
                 shutil.copytree(ROOT / name, target / name, ignore=ignore, dirs_exist_ok=True)
             else:
                 shutil.copy(ROOT / name, target / name)
+
+
+class WheelForAnyPython(bdist_wheel):
+    """A wheel of one platform whose extension uses nothing of Python's."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return 'py3', 'none', super().get_tag()[2]
+
+
+def find_missing() -> str | None:
+    """Name what the extension needs and does not find."""
+    if torch is None:
+        return 'PyTorch in the build environment: install with --no-build-isolation'
+    if torch.__version__ < NEEDS_TORCH:
+        return f'PyTorch {NEEDS_TORCH} or newer, but found {torch.__version__}'
+    if os.name == 'nt':
+        return 'the vector types of GCC and Clang. MSVC lacks them, and building with clang-cl is not supported yet'
+    return None
 
 
 def find_cuda() -> bool:
@@ -67,13 +92,14 @@ def find_cuda() -> bool:
 def extension(with_cuda: bool):
     """Describe the extension ``vil_mm._C``."""
     sources = ['csrc/ops.cpp', *sorted(str(path) for path in Path('csrc/cpu').glob('*.cpp'))]
-    kind, arguments = cpp_extension.CppExtension, dict(cxx=FLAGS)
+    kind, arguments = cpp_extension.CppExtension, dict(cxx=FLAGS.copy())
     if with_cuda:
         kind = cpp_extension.CUDAExtension
+        arguments['cxx'].append('-DUSE_CUDA')
         arguments['nvcc'] = ['-O3', '-std=c++17']
         sources += sorted(str(path) for path in Path('csrc/cuda').glob('*') if path.suffix in ('.cpp', '.cu'))
     headers = sorted(str(path) for path in Path('csrc').rglob('*.*h'))
-    return kind('vil_mm._C', sources, extra_compile_args=arguments, depends=headers)
+    return kind('vil_mm._C', sources, extra_compile_args=arguments, depends=headers, py_limited_api=True)
 
 
 class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
@@ -103,7 +129,7 @@ class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
             raise error
         else:
             warnings.warn(
-                f'vil_mm._C was not built, so the reference implementation is used: {error}',
+                f'vil_mm._C was not built, so plain PyTorch serves: {error}',
                 stacklevel=1,
             )
             # no extension is expected anymore; the distribution's own list stays, because it decides where files go
@@ -111,10 +137,13 @@ class BuildExtensionOrWarn(cpp_extension.BuildExtension if torch else object):
 
 
 commands = dict(build_py=BuildWithMimFiles)
-if torch is None:
-    if os.environ.get('VIL_MM_BUILD_CUDA') == '1':
-        sys.exit('VIL_MM_BUILD_CUDA=1 needs PyTorch in the build environment: install with --no-build-isolation')
+missing = find_missing()
+if missing:
+    if os.environ.get('VIL_MM_BUILD_CUDA') == '1' or 'build_ext' in sys.argv:
+        sys.exit(f'vil_mm._C needs {missing}')
+    warnings.warn(f'vil_mm._C was not built, so plain PyTorch serves: it needs {missing}', stacklevel=1)
     setup(cmdclass=commands)
 else:
     commands['build_ext'] = BuildExtensionOrWarn.with_options(no_python_abi_suffix=True)
+    commands['bdist_wheel'] = WheelForAnyPython
     setup(cmdclass=commands, ext_modules=[extension(find_cuda())])

@@ -1,6 +1,7 @@
 """What a wheel holds, and what is built where something is missing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def test_wheel_holds_configs_tools_and_index(tmp_path):
         f'import os; os.chdir({str(tmp_path)!r}); from setuptools import build_meta; build_meta.build_wheel("dist")'
     )
     output = run_tool('-c', program, env={'VIL_MM_BUILD_CUDA': '0'}).stdout
-    assert 'vil_mm._C was not built, so the reference implementation is used' in output
+    assert 'vil_mm._C was not built, so plain PyTorch serves' in output
     (wheel,) = (tmp_path / 'dist').glob('vil_mm-*.whl')
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
@@ -41,6 +42,34 @@ def test_wheel_holds_configs_tools_and_index(tmp_path):
         'vil_mm/.mim/tools/dist_train.sh',
     } <= names
     assert not [name for name in names if name.startswith('tests/') or '__pycache__' in name]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith('linux') or not shutil.which('nm'), reason='needs nm, on Linux')
+def test_wheel_serves_other_versions(tmp_path):
+    """Its extension, built from the source distribution, needs nothing of Python's and only PyTorch's stable ABI."""
+    copy_sources(tmp_path)
+    for name in ('csrc', 'MANIFEST.in'):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    build = 'import os; os.chdir({folder!r}); from setuptools import build_meta; build_meta.{kind}("dist")'
+    run_tool('-c', build.format(folder=str(tmp_path), kind='build_sdist'))
+    (archive,) = (tmp_path / 'dist').iterdir()
+    shutil.unpack_archive(archive, tmp_path / 'unpacked')
+    (sources,) = (tmp_path / 'unpacked').iterdir()
+    run_tool('-c', build.format(folder=str(sources), kind='build_wheel'), env={'VIL_MM_BUILD_CUDA': '0'})
+    (wheel,) = (sources / 'dist').iterdir()
+    assert re.fullmatch(r'vil_mm-.+-py3-none-linux_\w+\.whl', wheel.name)
+    shutil.unpack_archive(wheel, tmp_path / 'site', 'zip')
+    program = f"""
+import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})
+from vil_mm.ops import _library
+print(_library.__file__, _library.LOAD_ERROR)
+"""
+    assert run_tool('-c', program).stdout.split() == [str(tmp_path / 'site/vil_mm/ops/_library.py'), 'None']
+    command = ['nm', '--dynamic', '--undefined-only', '--demangle', tmp_path / 'site/vil_mm/_C.so']
+    symbols = re.findall(r'^ +[Uw] (.+)', subprocess.check_output(command, text=True), flags=re.M)
+    assert any(symbol.startswith('aoti_torch_') for symbol in symbols)
+    assert not [symbol for symbol in symbols if re.search(r'\b(at|c10|torch)::|^_?Py|^GOMP_', symbol)]
 
 
 @pytest.mark.skipif(not torch.version.cuda, reason='PyTorch is built without CUDA')

@@ -1,8 +1,8 @@
 // Arguments of the CPU kernels, which are compiled once per instruction set, see kernels_*.cpp.
 #pragma once
 
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
 
 #include "../problem.h"
 

@@ -1,7 +1,8 @@
 // The CPU kernels for processors with AVX-512 (F, BW, DQ, VL, BF16), in bfloat16.
 #if defined(__x86_64__)
-#include <c10/core/impl/alloc_cpu.h>
 #include <immintrin.h>
+
+#include <new>
 
 #include "kernels.h"
 

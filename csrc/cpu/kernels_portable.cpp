@@ -1,7 +1,8 @@
 // The CPU kernels for any processor.
-#include <c10/core/impl/alloc_cpu.h>
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <new>
 
 #define VIL_MM_ISA portable
 #define VIL_MM_VECTOR_BYTES 16

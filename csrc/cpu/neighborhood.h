@@ -6,7 +6,7 @@
 // keys are odd in number, so that all chunks begin with a pair.
 #pragma once
 
-#include <c10/core/impl/alloc_cpu.h>
+#include <new>
 
 #include "kernels.h"
 #include "matmul.h"
@@ -19,10 +19,10 @@ template <typename Real>
 class Buffer {
  public:
   explicit Buffer(int64_t count)
-      : bytes_(count * sizeof(Real)), data_(static_cast<Real*>(c10::alloc_cpu(bytes_ ? bytes_ : 1))) {
+      : bytes_(count * sizeof(Real)), data_(static_cast<Real*>(::operator new(bytes_, kAlignment))) {
     clear();
   }
-  ~Buffer() { c10::free_cpu(data_); }
+  ~Buffer() { ::operator delete(data_, kAlignment); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
@@ -30,6 +30,7 @@ class Buffer {
   Real* data() const { return data_; }
 
  private:
+  static constexpr std::align_val_t kAlignment{64};  // of the longest vectors, and of cache lines
   size_t bytes_;
   Real* data_;
 };

@@ -1,12 +1,13 @@
 // The binding of the CPU kernels: checks, allocates, divides the work into tasks and hands them to the threads.
-#include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
-#include <torch/library.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
+#include <exception>
 #include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "../checks.h"
 #include "kernels.h"
@@ -30,6 +31,19 @@ struct LowPrecision<c10::BFloat16> {
   static constexpr Kernel<Backward<c10::BFloat16>> backward = avx512_bf16::backward;
 };
 
+// Whether the kernels for (AVX2, AVX-512) can run.
+std::pair<bool, bool> vector_instructions() {
+  static const std::pair<bool, bool> result = [] {
+    const char* limit = std::getenv("ATEN_CPU_CAPABILITY");
+    const std::string name = limit ? limit : "";
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512dq");
+    return std::pair(has_avx2 && name != "default", has_avx512 && name != "default" && name != "avx2");
+  }();
+  return result;
+}
+
 // Whether the processor multiplies bfloat16, and oneDNN's variable does not forbid it, which lowers what PyTorch's own
 // products use.
 bool multiplies_bfloat16() {
@@ -44,14 +58,14 @@ bool multiplies_bfloat16() {
 }
 #endif
 
-// Chooses the best instruction set that PyTorch sees; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
+// Chooses the best instruction set that the processor has; ATEN_CPU_CAPABILITY lowers it, as for PyTorch itself.
 template <typename Arguments>
 Kernel<Arguments> choose(Kernel<Arguments> portable, [[maybe_unused]] Kernel<Arguments> avx2,
                          [[maybe_unused]] Kernel<Arguments> avx512, [[maybe_unused]] Kernel<Arguments> low_precision) {
 #if defined(__x86_64__)
-  const std::string capability = at::get_cpu_capability();
-  if (capability == "AVX512") return low_precision && multiplies_bfloat16() ? low_precision : avx512;
-  if (capability == "AVX2") return avx2;
+  const auto [has_avx2, has_avx512] = vector_instructions();
+  if (has_avx512) return low_precision && multiplies_bfloat16() ? low_precision : avx512;
+  if (has_avx2) return avx2;
 #endif
   return portable;
 }
@@ -61,41 +75,67 @@ void run(Kernel<Arguments> kernel, const Arguments& arguments) {
   const Problem& problem = arguments.inputs.problem;
   const int64_t chunks = problem.batch * problem.heads * problem.rows().chunks() * problem.columns().chunks();
   Tasks tasks;
-  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), chunks), 1,
-                   [&](int64_t, int64_t) { kernel(arguments, tasks); });
+  // PyTorch would only report that a thread has failed; this keeps the exception.
+  std::exception_ptr failure;
+  std::atomic_flag has_failed = ATOMIC_FLAG_INIT;
+  torch::stable::parallel_for(0, std::min<int64_t>(torch::stable::get_num_threads(), chunks), 1, [&](int64_t, int64_t) {
+    try {
+      kernel(arguments, tasks);
+    } catch (...) {
+      if (!has_failed.test_and_set()) failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
 }
 
-std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                           const std::optional<at::Tensor>& bias_table,
-                                           const std::optional<at::Tensor>& global_bias, int64_t height, int64_t width,
-                                           int64_t window_size, int64_t num_global_tokens, std::string_view mask,
-                                           int64_t neighbors, double scale) {
+// Calls run with a number of the type that the dtype stands for.
+template <typename Run>
+void with_type(ScalarType dtype, Run run) {
+  switch (dtype) {
+    case ScalarType::Float:
+      return run(float());
+    case ScalarType::Double:
+      return run(double());
+    case ScalarType::Half:
+      return run(c10::Half());
+    case ScalarType::BFloat16:
+      return run(c10::BFloat16());
+    default:
+      check(false, "the CPU kernels support float32, float64, float16 and bfloat16, q has ", toString(dtype));
+  }
+}
+
+template <typename Real>
+constexpr ScalarType kDtype = std::is_same_v<Real, double> ? ScalarType::Double : ScalarType::Float;
+
+std::tuple<Tensor, Tensor> forward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                   const std::optional<Tensor>& bias_table, const std::optional<Tensor>& global_bias,
+                                   int64_t height, int64_t width, int64_t window_size, int64_t num_global_tokens,
+                                   StringHandle mask, int64_t neighbors, double scale) {
   const Problem problem = check_arguments(q, k, v, bias_table, global_bias, height, width, window_size,
                                           num_global_tokens, mask, neighbors, scale);
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
-  const at::Tensor out = empty_tokens(q, q.scalar_type());
-  const at::Tensor lse = at::empty({problem.batch, problem.heads, height * width}, q.options().dtype(at::kDouble));
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, q.scalar_type(), "sliding_window_attention_forward", [&] {
-    using Real = ComputeType<scalar_t>;
-    const auto real = c10::CppTypeToScalarType<Real>::value;
+  const Tensor out = empty_tokens(q, q.scalar_type());
+  const Tensor lse = torch::stable::new_empty(q, {problem.batch, problem.heads, height * width}, ScalarType::Double);
+  with_type(q.scalar_type(), [&](auto number) {
+    using T = decltype(number);
+    using Real = ComputeType<T>;
+    constexpr ScalarType real = kDtype<Real>;
     const auto table = pack_table(bias_table, real), globals = pack_global_bias(global_bias, real);
-    const Forward<scalar_t> arguments = {
-        {problem, read_tokens<scalar_t>(queries), read_tokens<scalar_t>(keys), read_tokens<scalar_t>(values),
-         data_or_null<Real>(table), data_or_null<Real>(globals)},
-        write_tokens<scalar_t>(out),
-        lse.mutable_data_ptr<double>()};
-    run<Forward<scalar_t>>(
-        choose<Forward<scalar_t>>(portable::forward, avx2::forward, avx512::forward, LowPrecision<scalar_t>::forward),
-        arguments);
+    const Forward<T> arguments = {{problem, read_tokens<T>(queries), read_tokens<T>(keys), read_tokens<T>(values),
+                                   data_or_null<Real>(table), data_or_null<Real>(globals)},
+                                  write_tokens<T>(out),
+                                  lse.mutable_data_ptr<double>()};
+    run<Forward<T>>(choose<Forward<T>>(portable::forward, avx2::forward, avx512::forward, LowPrecision<T>::forward),
+                    arguments);
   });
   return {out, lse};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
-    const at::Tensor& lse, const std::optional<at::Tensor>& bias_table, const std::optional<at::Tensor>& global_bias,
-    int64_t height, int64_t width, int64_t window_size, int64_t num_global_tokens, std::string_view mask,
-    int64_t neighbors, double scale) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(
+    const Tensor& grad_out, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
+    const std::optional<Tensor>& bias_table, const std::optional<Tensor>& global_bias, int64_t height, int64_t width,
+    int64_t window_size, int64_t num_global_tokens, StringHandle mask, int64_t neighbors, double scale) {
   const Problem problem = check_arguments(q, k, v, bias_table, global_bias, height, width, window_size,
                                           num_global_tokens, mask, neighbors, scale);
   check_tokens("grad_out", grad_out, q.sizes(), q);
@@ -103,45 +143,53 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
   check_tensor("lse", lse, q.sizes().slice(0, 3), q);
   const auto queries = with_unit_stride(q), keys = with_unit_stride(k), values = with_unit_stride(v);
   const auto grad_outputs = with_unit_stride(grad_out);
-  const auto log_sums = lse.to(at::kDouble).contiguous();
+  const auto log_sums = pack(lse, ScalarType::Double);
   const int64_t side = bias_side(problem.window);
-  const at::Tensor grad_q = empty_tokens(q, q.scalar_type());
-  at::Tensor grad_k, grad_v, grad_table = at::empty({0}, q.options()), grad_global_bias = at::empty({0}, q.options());
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, q.scalar_type(), "sliding_window_attention_backward", [&] {
-    using Real = ComputeType<scalar_t>;
-    const auto real = c10::CppTypeToScalarType<Real>::value;
+  const Tensor grad_q = empty_tokens(q, q.scalar_type());
+  Tensor grad_k, grad_v;
+  Tensor grad_table = torch::stable::new_empty(q, {0}), grad_global_bias = torch::stable::new_empty(q, {0});
+  with_type(q.scalar_type(), [&](auto number) {
+    using T = decltype(number);
+    using Real = ComputeType<T>;
+    constexpr ScalarType real = kDtype<Real>;
     const auto table = pack_table(bias_table, real), globals = pack_global_bias(global_bias, real);
-    grad_k = empty_tokens(k, real).zero_(), grad_v = empty_tokens(v, real).zero_();
-    const auto zeros = [&](int64_t width, at::ScalarType dtype) {
-      return at::zeros({problem.batch, problem.heads, width}, q.options().dtype(dtype));
+    grad_k = empty_tokens(k, real), grad_v = empty_tokens(v, real);
+    torch::stable::zero_(grad_k), torch::stable::zero_(grad_v);
+    const auto zeros = [&](int64_t width, ScalarType dtype) {
+      return torch::stable::new_zeros(q, {problem.batch, problem.heads, width}, dtype);
     };
-    const auto table_sums = zeros(bias_table ? side * side : 0, real);
-    const auto global_bias_sums = zeros(global_bias ? num_global_tokens : 0, at::kDouble), turns = zeros(1, at::kLong);
-    const Backward<scalar_t> arguments = {
-        {problem, read_tokens<scalar_t>(queries), read_tokens<scalar_t>(keys), read_tokens<scalar_t>(values),
-         data_or_null<Real>(table), data_or_null<Real>(globals)},
-        read_tokens<scalar_t>(grad_outputs),
-        log_sums.const_data_ptr<double>(),
-        write_tokens<scalar_t>(grad_q),
-        write_tokens<Real>(grad_k),
-        write_tokens<Real>(grad_v),
-        bias_table ? table_sums.template mutable_data_ptr<Real>() : nullptr,
-        global_bias ? global_bias_sums.template mutable_data_ptr<double>() : nullptr,
-        turns.template mutable_data_ptr<int64_t>()};
-    run<Backward<scalar_t>>(choose<Backward<scalar_t>>(portable::backward, avx2::backward, avx512::backward,
-                                                       LowPrecision<scalar_t>::backward),
-                            arguments);
-    if (bias_table) grad_table = table_sums.sum(0).t().to(bias_table->scalar_type()).contiguous();
-    if (global_bias) grad_global_bias = global_bias_sums.sum(0).to(global_bias->scalar_type());
+    const Tensor table_sums = bias_table ? zeros(side * side, real) : Tensor();
+    const Tensor global_bias_sums = global_bias ? zeros(num_global_tokens, ScalarType::Double) : Tensor();
+    const Tensor turns = zeros(1, ScalarType::Long);
+    const Backward<T> arguments = {{problem, read_tokens<T>(queries), read_tokens<T>(keys), read_tokens<T>(values),
+                                    data_or_null<Real>(table), data_or_null<Real>(globals)},
+                                   read_tokens<T>(grad_outputs),
+                                   log_sums.const_data_ptr<double>(),
+                                   write_tokens<T>(grad_q),
+                                   write_tokens<Real>(grad_k),
+                                   write_tokens<Real>(grad_v),
+                                   bias_table ? table_sums.template mutable_data_ptr<Real>() : nullptr,
+                                   global_bias ? global_bias_sums.template mutable_data_ptr<double>() : nullptr,
+                                   turns.template mutable_data_ptr<int64_t>()};
+    run<Backward<T>>(
+        choose<Backward<T>>(portable::backward, avx2::backward, avx512::backward, LowPrecision<T>::backward),
+        arguments);
+    const std::vector<int64_t> images = {0};
+    if (bias_table) {
+      const Tensor sums = torch::stable::sum(table_sums, images);
+      grad_table = pack(torch::stable::transpose(sums, 0, 1), bias_table->scalar_type());
+    }
+    if (global_bias)
+      grad_global_bias = convert(torch::stable::sum(global_bias_sums, images), global_bias->scalar_type());
   });
-  return {grad_q, grad_k.to(k.scalar_type()), grad_v.to(v.scalar_type()), grad_table, grad_global_bias};
+  return {grad_q, convert(grad_k, k.scalar_type()), convert(grad_v, v.scalar_type()), grad_table, grad_global_bias};
 }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(vil_mm, CPU, m) {
-  m.impl("sliding_window_attention_forward", &forward);
-  m.impl("sliding_window_attention_backward", &backward);
+STABLE_TORCH_LIBRARY_IMPL(vil_mm, CPU, m) {
+  m.impl("sliding_window_attention_forward", TORCH_BOX(&forward));
+  m.impl("sliding_window_attention_backward", TORCH_BOX(&backward));
 }
 
 }  // namespace vil_mm

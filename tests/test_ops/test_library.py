@@ -1,14 +1,17 @@
 """The op with PyTorch's tools: compile, export, checkpointing, DDP, autocast, FLOP counts."""
 
+import importlib.util
 import itertools
 import os
 import re
 import shutil
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -243,11 +246,38 @@ assert len(os.listdir('/proc/self/task')) > before
 @pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='this system does not list the threads of a process')
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_all_threads_work(backend):
-    """Built without OpenMP, the kernels would silently do everything in one thread."""
     run_tool('-c', THREADS)
 
 
-INSTRUCTION_SETS = """
+OUT_OF_MEMORY = """
+import resource
+import torch
+from vil_mm.ops import sliding_window_attention
+torch.set_num_threads(2)
+q = torch.randn(1, 1, 4097, 4)
+sliding_window_attention(q, q, q, (4097, 1), 16, backend='cpu')
+pages = int(open('/proc/self/statm').read().split()[0])
+limit = pages * resource.getpagesize() + 2**28
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    # each of two threads wants 1 GiB for the mask
+    sliding_window_attention(q, q, q, (4097, 1), 4096, mask='exact', backend='cpu')
+except MemoryError:
+    print('refused')
+"""
+
+
+@pytest.mark.skipif(not os.path.isfile('/proc/self/statm'), reason='this system does not tell the size of a process')
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_lack_of_memory_is_an_error(backend):
+    assert run_tool('-c', OUT_OF_MEMORY).stdout == 'refused\n'
+
+
+CAPABILITIES = ['DEFAULT', 'AVX2', 'AVX512']
+BEST = torch.backends.cpu.get_cpu_capability()
+#: Those of this processor; others than x86 have one.
+INSTRUCTION_SETS = CAPABILITIES[: CAPABILITIES.index(BEST) + 1] if BEST in CAPABILITIES else ['DEFAULT']
+CHECK_INSTRUCTION_SET = """
 import torch
 from tests.test_ops.cases import check_rows, fixed_rows
 assert torch.backends.cpu.get_cpu_capability() == {expected!r}
@@ -256,14 +286,11 @@ check_rows(fixed_rows()[::31], 'cpu')
 
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
-@pytest.mark.parametrize('capability', ['default', 'avx2', 'avx512'])
+@pytest.mark.parametrize('capability', INSTRUCTION_SETS)
 def test_instruction_sets(capability, backend):
-    best = ['DEFAULT', 'AVX2', 'AVX512'].index(torch.backends.cpu.get_cpu_capability())
-    if ['default', 'avx2', 'avx512'].index(capability) > best:
-        pytest.skip(f'this processor has no {capability}')
-    program = INSTRUCTION_SETS.format(expected=capability.upper())
+    program = CHECK_INSTRUCTION_SET.format(expected=capability)
     # the last one without products of bfloat16, which the other tests use where the processor has them
-    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability, 'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE'})
+    run_tool('-c', program, env={'ATEN_CPU_CAPABILITY': capability.lower(), 'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE'})
 
 
 OUTPUT = """
@@ -277,9 +304,17 @@ print(sliding_window_attention(q, k, v, (14, 14), 7, backend='cpu').double().nor
 
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
+def test_instruction_set_can_be_lowered(backend):
+    """By PyTorch's own variable. Each set rounds differently."""
+    environments = [{'ATEN_CPU_CAPABILITY': capability.lower()} for capability in INSTRUCTION_SETS]
+    norms = {run_tool('-c', OUTPUT.format(dtype='float32'), env=environment).stdout for environment in environments}
+    assert len(norms) == len(INSTRUCTION_SETS)
+
+
+@pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_products_of_bfloat16(backend):
     """They serve where the processor has them, unless oneDNN's variable forbids them; in bfloat16 only."""
-    has_them = torch.backends.cpu.get_cpu_capability() == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
+    has_them = BEST == 'AVX512' and torch.cpu._is_avx512_bf16_supported()
     for dtype, differs in ('bfloat16', has_them), ('float16', False):
         program = OUTPUT.format(dtype=dtype)
         norms = {
@@ -309,9 +344,20 @@ except ValueError as error:
 
 
 def test_outdated_extension_is_named(monkeypatch):
-    """One that an older version of the package built, before ``constants``."""
+    """One that an older version of the package built, before ``list_constants``."""
     monkeypatch.setattr(torch.ops, 'vil_mm', SimpleNamespace())
     assert 'built from an older version of vil_mm, rebuild it' in _library._load()
+
+
+def test_windows_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    assert _library._load() == 'the extension vil_mm._C cannot be built on Windows yet'
+
+
+def test_outdated_pytorch_is_named(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.9.1+cpu'))
+    assert _library._load() == 'the extension vil_mm._C needs PyTorch 2.10 or newer, and this is 2.9.1+cpu'
 
 
 def test_extension_is_built():

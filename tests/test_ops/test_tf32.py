@@ -1,10 +1,8 @@
-"""Whether the compiled code knows that float32 may be computed in TF32."""
+"""Whether the op that the compiled code asks knows that float32 may be computed in TF32."""
 
-import pytest
 import torch
 
 from tests.conftest import run_tool
-from tests.test_ops.cases import backend_parameters
 
 OLDER_TF32_SETTINGS = [
     ('pass', False),
@@ -29,8 +27,7 @@ for setting, expected in {settings!r}:
 """
 
 
-@pytest.mark.parametrize('backend', backend_parameters('cpu'))
-def test_tf32(backend):
+def test_tf32():
     """From PyTorch's older settings and from its newer ones."""
     newer = NEWER_TF32_SETTINGS if hasattr(torch.backends, 'fp32_precision') else []
     run_tool('-c', TF32.format(settings=OLDER_TF32_SETTINGS + newer))

@@ -1,6 +1,7 @@
 """The compiled ops: loading, output shapes, gradients and FLOPs."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from ..version import EXTENSION_NEEDS_TORCH
 from .reference import count_flops
 
 #: The op as compiled from C++, and as Triton kernels: names of ``NAME_forward`` and ``NAME_backward`` in ``vil_mm``.
@@ -25,21 +27,29 @@ BACKWARD_SCHEMA = (
 )
 #: ``neighbors`` as the ops take it, an integer; also in ``csrc/geometry.h``, which a test compares.
 NEIGHBOR_CODES = {'all': 0, 'self': -1}
+#: What ``list_constants`` in ``csrc/ops.cpp`` lists.
+CONSTANT_NAMES = ('all_neighbors', 'own_chunk', 'last_neighbor', 'max_window_size', 'max_cuda_head_width')
 
 
 def _load() -> str | None:
     """Load ``vil_mm._C``, or say why that fails."""
+    if torch.__version__ < EXTENSION_NEEDS_TORCH:
+        return (
+            f'the extension vil_mm._C needs PyTorch {EXTENSION_NEEDS_TORCH} or newer, and this is {torch.__version__}'
+        )
     spec = importlib.util.find_spec('vil_mm._C')
+    if spec is None and sys.platform == 'win32':
+        return 'the extension vil_mm._C cannot be built on Windows yet'
     if spec is None:
         return (
-            'the extension vil_mm._C is not built: with PyTorch, setuptools and a C++ compiler installed, run '
-            '`python setup.py build_ext --inplace` in a clone, or install with `pip install --no-build-isolation`'
+            'the extension vil_mm._C is not built: with setuptools and GCC or Clang installed, run '
+            '`pip install --no-build-isolation .` in a clone, or `python setup.py build_ext --inplace` to use that'
         )
     try:
         torch.ops.load_library(spec.origin)
     except OSError as error:
         return f'the extension vil_mm._C does not match PyTorch {torch.__version__}, rebuild it: {error}'
-    if not hasattr(torch.ops.vil_mm, 'constants'):
+    if not hasattr(torch.ops.vil_mm, 'list_constants'):
         return 'the extension vil_mm._C was built from an older version of vil_mm, rebuild it'
     return None
 
@@ -47,7 +57,7 @@ def _load() -> str | None:
 #: Why the extension is not loaded, or None.
 LOAD_ERROR = _load()
 #: Limits of the compiled code, see ``csrc/ops.cpp``; empty if it is not loaded.
-CONSTANTS = torch.ops.vil_mm.constants() if LOAD_ERROR is None else {}
+CONSTANTS = dict(zip(CONSTANT_NAMES, torch.ops.vil_mm.list_constants())) if LOAD_ERROR is None else {}
 
 
 def has_kernels(device: str) -> bool:
@@ -149,6 +159,13 @@ def triton_lse_dtype(q: Tensor) -> torch.dtype:
     return torch.float64 if q.dtype == torch.float32 else torch.float32
 
 
+def allows_tf32() -> bool:
+    """Tell whether PyTorch's settings allow products on a GPU to round float32 to TF32."""
+    matmul = torch.backends.cuda.matmul
+    # asked for the older setting, PyTorch raises an error where this one is in use
+    return matmul.fp32_precision == 'tf32' if hasattr(matmul, 'fp32_precision') else matmul.allow_tf32
+
+
 def _run_triton(direction: str, *args):
     from .triton_kernels import launch  # needs Triton, which is optional
 
@@ -159,8 +176,11 @@ if LOAD_ERROR is None:
     # on a GPU float64 would be too slow
     _register(COMPILED, lambda q: torch.float32 if q.device.type == 'cuda' else torch.float64)
 
-_TRITON_LIBRARY = torch.library.Library('vil_mm', 'FRAGMENT')
+_LIBRARY = torch.library.Library('vil_mm', 'FRAGMENT')
+# for the compiled code, which has no other access to the settings
+_LIBRARY.define('allows_tf32() -> bool')
+_LIBRARY.impl('allows_tf32', allows_tf32, 'CompositeExplicitAutograd')
 for _direction, _schema in (('forward', FORWARD_SCHEMA), ('backward', BACKWARD_SCHEMA)):
-    _TRITON_LIBRARY.define(f'{TRITON}_{_direction}{_schema}')
-    _TRITON_LIBRARY.impl(f'{TRITON}_{_direction}', partial(_run_triton, _direction), 'CompositeExplicitAutograd')
+    _LIBRARY.define(f'{TRITON}_{_direction}{_schema}')
+    _LIBRARY.impl(f'{TRITON}_{_direction}', partial(_run_triton, _direction), 'CompositeExplicitAutograd')
 _register(TRITON, triton_lse_dtype)

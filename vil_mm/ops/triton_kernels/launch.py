@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _library
 from .._library import decode_neighbors, empty_tokens, triton_lse_dtype
 from ..checks import check_mask_and_neighbors, check_tensors
 from ..places import TILE, get_places
@@ -27,11 +28,8 @@ TABLE_BYTES = 64 * 2**20
 
 def allows_tf32(q: Tensor) -> bool:
     """Tell whether products may round float32 to TF32."""
-    if q.dtype != torch.float32 or q.device.type != 'cuda' or torch.version.hip:
-        return False
-    matmul = torch.backends.cuda.matmul
-    # asked for the older setting, PyTorch raises an error where this one is in use
-    return matmul.fp32_precision == 'tf32' if hasattr(matmul, 'fp32_precision') else matmul.allow_tf32
+    on_nvidia = q.device.type == 'cuda' and not torch.version.hip
+    return q.dtype == torch.float32 and on_nvidia and _library.allows_tf32()
 
 
 def _unit_stride(x: Tensor) -> Tensor:
