@@ -62,7 +62,6 @@ class Walker {
  protected:
   using Real = ComputeType<T>;
   using Operand = typename OperandOf<T>::type;
-  static constexpr int kTerms = ExponentialTerms<T>::value;
 
  public:
   Walker(const Inputs<T>& inputs, bool backward)
@@ -119,8 +118,7 @@ class Walker {
       load_row(globals_.v.from(i, 0).data, inputs_.v.at(batch_, head_, i), width);
     }
     globals_.turn(count, width, backward_);
-    for (int i = 0; i < count && inputs_.global_bias; ++i)
-      global_bias_.from(0, i).data[0] = Real(kLog2E) * inputs_.global_bias[head_ * count + i];
+    if (inputs_.global_bias) load_row(global_bias_.from(0, 0).data, inputs_.global_bias + head_ * count, count);
   }
 
   void attend_chunk(int chunk, int begin, int end) {
@@ -152,16 +150,22 @@ class Walker {
     }
   }
 
-  // Computes the scores of a block with their biases, as powers of two. Beyond a part's keys, up to the next whole
-  // vector, they are undefined.
+  // Computes the scores of a block with their biases. Beyond a part's keys, up to the next whole vector, they are
+  // undefined.
   void score(const Part<T>* parts, int number, const int* order, const int64_t* tokens, int count) {
     const int width = problem_.head_width;
     for (int i = 0; i < count; ++i) load_row(queries_.from(i, 0).data, inputs_.q.at(batch_, head_, tokens[i]), width);
     for (int p = 0; p < number; ++p) {
       const Addend<Real> bias = {parts[p].bias.data, parts[p].bias.row_stride, order};
       multiply<Operand>(count, parts[p].count, width, queries_, parts[p].k_columns, scores_.from(0, parts[p].offset),
-                        kLog2E * problem_.scale, bias);
+                        problem_.scale, bias);
     }
+  }
+
+  // e^scores / 2^log_sum. The factor is not part of the scores, since their biases would be rounded in the same way for
+  // all queries, and the errors would add up in their gradients.
+  static VIL_MM_INLINE Vector<Real> weight(Vector<Real> scores, Real log_sum) {
+    return exp2<Real, ExponentialTerms<T>::value>(Real(kLog2E) * scores - log_sum);
   }
 
   // Columns of the matrix of scores, up to whole vectors.
@@ -213,19 +217,19 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
     const int width = this->problem_.head_width;
     this->score(parts, number, order, tokens, count);
     const int64_t columns = this->columns_of(parts, number);
-    Real largest[kMaxBlock], sums[kMaxBlock];
+    Real tops[kMaxBlock], sums[kMaxBlock];  // of powers of two
     for (int i = 0; i < count; ++i) {
       Real* row = this->scores_.from(i, 0).data;
       for (int p = 0; p < number; ++p) this->fill_tail(row + parts[p].offset, parts[p].count, -Real(__builtin_inf()));
       Vector<Real> values = load(row);
       for (int64_t j = lanes; j < columns; j += lanes) values = larger_lanes<Real>(load(row + j), values);
-      largest[i] = largest_lane<Real>(values);
+      tops[i] = Real(kLog2E) * largest_lane<Real>(values);
     }
     for (int i = 0; i < count; ++i) {
       Real* row = this->scores_.from(i, 0).data;
       Vector<Real> sum{};
       for (int64_t j = 0; j < columns; j += lanes) {
-        const Vector<Real> value = exp2<Real, Base::kTerms>(load(row + j) - largest[i]);
+        const Vector<Real> value = this->weight(load(row + j), tops[i]);
         store_operands(reinterpret_cast<Operand*>(row) + j / kPacked<Operand>, value);
         sum += value;
       }
@@ -233,7 +237,7 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
     }
     for (int i = 0; i < count; ++i) {
       const double log_sum = sizeof(T) == 2 ? __builtin_logf(sums[i]) : __builtin_log(sums[i]);
-      forward_.lse[this->lse_index(tokens[i])] = kLn2 * largest[i] + log_sum;
+      forward_.lse[this->lse_index(tokens[i])] = kLn2 * tops[i] + log_sum;
     }
     for (int p = 0; p < number; ++p) {
       const Matrix<Real> out = out_;
@@ -323,7 +327,7 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
       this->fill_tail(weight, parts[p].count, -Real(__builtin_inf()));
       this->fill_tail(grad, parts[p].count, 0);
       for (int64_t j = 0; j < parts[p].count; j += lanes) {
-        const Vector<Real> value = rest * exp2<Real, Base::kTerms>(load(weight + j) - lse);
+        const Vector<Real> value = rest * this->weight(load(weight + j), lse);
         store(weight + j, value);
         mean += value * load(grad + j);
       }

@@ -315,12 +315,12 @@ class Strip {
     }
   }
 
-  // Fills in the bias of each query of the group for each place of the rectangle, as a power of two; -inf hides a key.
+  // Fills in the bias of each query of the group for each place of the rectangle; -inf hides a key.
   void fill_bias() {
     if (table_head_ != head_) {
       const Real* table = inputs_.bias_table ? inputs_.bias_table + head_ * side_ * side_ : nullptr;
       for_each_turned([&](int64_t turned, int64_t index, bool seen) {
-        const Real value = table ? Real(kLog2E) * table[index] : 0;
+        const Real value = table ? table[index] : 0;
         table_.data()[turned] = seen ? value : -Real(__builtin_inf());
       });
       table_head_ = head_;
