@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from PIL import Image
 
 from tests.conftest import ROOT, epochs, options, run_tool
+from vil_mm.ops import sliding_window_attention
 
 EXPORT, INFER = 'tools/deployment/export.py', 'tools/deployment/infer.py'
 DIGITS = 'configs/vil/vil-nano_1xb64_digits.py'
@@ -209,6 +210,26 @@ def test_trained_digits_without_pytorch(digits, run_export, tmp_path, capsys):
         scores[file.name] = torch.tensor([result['score'] for result in results])
     torch.testing.assert_close(scores['raw.onnx'], scores['digits.onnx'], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scores['digits.xml'], scores['digits.onnx'], rtol=1e-4, atol=1e-5)
+
+
+@ONNX
+@pytest.mark.slow
+@pytest.mark.parametrize('mask', ['cyclic', 'exact'])
+def test_sliding_window_in_onnx(mask, deployment, tmp_path):
+    class SelfAttention(torch.nn.Module):
+        raw = False
+
+        def forward(self, x):
+            tokens = x.flatten(2).mT[:, None]
+            settings = dict(hw_shape=tuple(x.shape[2:]), window_size=3, mask=mask)
+            return dict(y=sliding_window_attention(tokens, tokens, tokens, **settings))
+
+    model, path = SelfAttention(), tmp_path / 'attention.onnx'
+    deployment.formats.write_onnx(
+        deployment.export.export(model, torch.randn(2, 4, 13, 7), 'size'), path, dict(outputs=['y'])
+    )
+    batches = [torch.randn(n, 4, *size) for n, *size in ((1, 9, 9), (2, 10, 11), (3, 2, 5), (1, 1, 8))]
+    deployment.export.compare(model, deployment.formats.open_onnx(path), batches, tolerance=1e-5)
 
 
 @ONNX

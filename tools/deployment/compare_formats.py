@@ -169,11 +169,11 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=128, help='of the images (default: %(default)s)')
     parser.add_argument('--rounds', type=int, default=15, help='timed runs of each (default: %(default)s)')
     parser.add_argument('--skip', nargs='+', default=[], metavar='ROW', help='rows to leave out')
-    parser.add_argument('--out', type=Path, help='.json file of all figures; families that it holds already stay in it')
+    parser.add_argument('--out', type=Path, help='.json file of all figures; rows that it holds already stay in it')
     args = parser.parse_args()
     figures = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
     for family in args.families:
-        figures[family] = measure(family, args.size, args.rounds, args.skip)
+        figures[family] = figures.get(family, {}) | measure(family, args.size, args.rounds, args.skip)
         if args.out:
             args.out.write_text(json.dumps(figures, indent=1))
     print(f'\n{table(figures)}')

@@ -62,7 +62,7 @@ def depthwise_conv2d(
 def _convolve_in_program(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve by few kinds of ops, which serve batches and maps of any size."""
     if weight.ndim == 3:
-        return _convolve(x, weight, bias)
+        return _convolve(x.contiguous(), weight, bias)  # in channels_last, not maps of one row or column
     output = sum_neighbors(x[:, :, None], weight[..., None, None])[:, :, 0]
     return output if bias is None else output + bias[:, None, None]
 

@@ -111,9 +111,9 @@ def padded_queries(hw_shape: tuple[int, int], window_size: int, device: torch.de
         Tensor: bool, ``(chunk rows, chunk columns, window_size**2, 1)``.
     """
     rows, columns = (
-        torch.arange(-(-length // window_size) * window_size, device=device).unflatten(0, (-1, window_size)) >= length
-        for length in hw_shape
+        torch.arange(count_chunks(length, window_size) * window_size, device=device) >= length for length in hw_shape
     )
+    rows, columns = rows.unflatten(0, (-1, window_size)), columns.unflatten(0, (-1, window_size))
     return (rows[:, None, :, None] | columns[None, :, None, :]).flatten(2)[..., None]
 
 

@@ -21,7 +21,8 @@ ARCH = dict(
 @pytest.mark.parametrize('partial_patches', ['pad', 'drop'])
 def test_trains_on_single_images_of_any_size(partial_patches):
     model = ViL(ARCH, output_norm=None, drop_path_rate=0.0, partial_patches=partial_patches)
-    compiled = torch.compile(model, dynamic=True)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True)
     for size in ((96, 80), (64, 112), (70, 91)):
         x = torch.randn(1, 3, *size)
         results = []

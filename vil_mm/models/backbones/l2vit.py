@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from ..layers import (
     build_token_norm,
     grid_of,
     pad_to_multiple,
+    to_channels_last,
     to_map,
     to_tokens,
 )
@@ -66,7 +66,7 @@ class L2ViTStem(BaseEmbedding):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed images, zero-padded below and on the right to multiples of 4; see :class:`BaseEmbedding`."""
-        x = self.convs(pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last))
+        x = self.convs(to_channels_last(pad_to_multiple(x, self.stride)))
         return self.norm(to_tokens(x)), grid_of(x)
 
 

@@ -23,7 +23,16 @@ from ..base import (
     drop_path_rates,
     grid_sizes,
 )
-from ..layers import BaseEmbedding, ConvPositionEncoding, build_token_norm, grid_of, pad_to_multiple, to_map, to_tokens
+from ..layers import (
+    BaseEmbedding,
+    ConvPositionEncoding,
+    build_token_norm,
+    grid_of,
+    pad_to_multiple,
+    to_channels_last,
+    to_map,
+    to_tokens,
+)
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
 
 #: Strides of the stages' reduction cells.
@@ -123,8 +132,7 @@ class ReductionCell(BaseEmbedding):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right to multiples of the stride; see :class:`BaseEmbedding`."""
-        # In channels_last, maps become tokens without a copy.
-        x = pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last)
+        x = to_channels_last(pad_to_multiple(x, self.stride))
         context = self.pyramid(x)
         if self.position_encoding is not None:
             context = self.position_encoding(context)

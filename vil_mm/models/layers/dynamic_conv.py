@@ -75,7 +75,7 @@ class DynamicDepthwiseConv(BaseModule):
         norm = self.image_kernels.bn
         # A batch norm that is not the plain one is synchronized.
         alone = isinstance(norm, nn.BatchNorm2d) or get_world_size() == 1
-        if isinstance(norm, _BatchNorm) and norm.training and alone and len(x) == 1:
+        if isinstance(norm, _BatchNorm) and norm.training and alone and x.shape[0] == 1:
             raise ValueError(
                 'dynamic kernels cannot be trained on a batch of one image: their batch norm takes its statistics over '
                 "the images. Use a larger batch, norm_eval=True, or, on several GPUs, norm_cfg=dict(type='SyncBN')"

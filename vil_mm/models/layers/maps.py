@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, dims
+from ...ops.graphs import is_exporting
 
 FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
 Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
@@ -40,6 +41,17 @@ def pad_to_multiple(x: FeatureMap, divisor: Size) -> Tensor:
 
 
 @check_arguments
+def to_channels_last(x: FeatureMap) -> Tensor:
+    """Copy a feature map ``(N, C, h, w)`` to ``channels_last``, in which maps become tokens without a copy.
+
+    Not in an exported program: to choose the format of a convolution of a map
+    in ``channels_last``, PyTorch asks whether the map is only one token high or
+    wide, and takes the answer for a rule.
+    """
+    return x.contiguous(memory_format=torch.contiguous_format if is_exporting() else torch.channels_last)
+
+
+@check_arguments
 def to_tokens(x: FeatureMap) -> Tensor:
     """View a feature map ``(N, C, h, w)`` as tokens ``(N, h * w, C)``; no copy in ``channels_last``."""
     return x.flatten(2).mT
@@ -49,6 +61,8 @@ def to_tokens(x: FeatureMap) -> Tensor:
 def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
     """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
     featmap = x.mT.unflatten(2, hw_shape)
+    if is_exporting():
+        return featmap.contiguous()  # see to_channels_last
     if torch.compiler.is_compiling() and torch.is_grad_enabled():
         # Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them:
         # which of 32 * w and 32 is larger, it cannot tell
