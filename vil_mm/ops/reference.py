@@ -150,11 +150,13 @@ def relative_index(offsets: tuple[tuple[int, int], ...], window_size: int, devic
 def count_flops(q_shape: torch.Size, window_size: int, num_global_tokens: int, neighbors: str | int) -> int:
     """Count the products of queries with keys and of weights with values; a multiply-add counts as 2.
 
-    Every query counts with its whole neighborhood, padding included; padded queries do not count.
+    Every query counts with its whole neighborhood, padding included; padded queries do not count. A neighborhood of one
+    window counts no more keys than the grid has.
     """
     batch, heads, tokens, width = q_shape
-    num_keys = num_global_tokens + len(chunk_offsets(neighbors)) * window_size**2
-    return 4 * batch * heads * tokens * width * num_keys
+    num_chunks = len(chunk_offsets(neighbors))
+    num_local = min(window_size**2, tokens) if num_chunks == 1 else num_chunks * window_size**2
+    return 4 * batch * heads * tokens * width * (num_global_tokens + num_local)
 
 
 def sliding_window_attention_reference(
