@@ -65,10 +65,10 @@ class PackedTokens {
         v(keys, ceil_div(width, kKeys)),
         k_columns(ceil_div(width, kKeys), keys),
         v_columns(backward ? ceil_div(width, kKeys) : 0, keys),
-        k_pairs(kKeys > 1 && backward ? ceil_div(keys, kKeys) : 0, width),
-        v_pairs(kKeys > 1 ? ceil_div(keys, kKeys) : 0, width),
         grad_k(backward ? keys : 0, width),
-        grad_v(backward ? keys : 0, width) {}
+        grad_v(backward ? keys : 0, width),
+        k_pairs(kKeys > 1 && backward ? ceil_div(keys, kKeys) : 0, width),
+        v_pairs(kKeys > 1 ? ceil_div(keys, kKeys) : 0, width) {}
 
   PaddedMatrix<Operand> k, v, k_columns, v_columns;
   PaddedMatrix<Real> grad_k, grad_v;
