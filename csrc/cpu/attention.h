@@ -162,10 +162,11 @@ class Walker {
     }
   }
 
-  // e^scores / 2^log_sum. The factor is not part of the scores, since their biases would be rounded in the same way for
-  // all queries, and the errors would add up in their gradients.
+  // e^(scores - log_sum). The change of base comes after the difference, which is 0 for the largest score however large
+  // that is; and before it, biases would be rounded in the same way for all queries, and the errors would add up in
+  // their gradients.
   static VIL_MM_INLINE Vector<Real> weight(Vector<Real> scores, Real log_sum) {
-    return exp2<Real, ExponentialTerms<T>::value>(Real(kLog2E) * scores - log_sum);
+    return exp2<Real, ExponentialTerms<T>::value>(Real(kLog2E) * (scores - log_sum));
   }
 
   // Columns of the matrix of scores, up to whole vectors.
@@ -217,13 +218,13 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
     const int width = this->problem_.head_width;
     this->score(parts, number, order, tokens, count);
     const int64_t columns = this->columns_of(parts, number);
-    Real tops[kMaxBlock], sums[kMaxBlock];  // of powers of two
+    Real tops[kMaxBlock], sums[kMaxBlock];
     for (int i = 0; i < count; ++i) {
       Real* row = this->scores_.from(i, 0).data;
       for (int p = 0; p < number; ++p) this->fill_tail(row + parts[p].offset, parts[p].count, -Real(__builtin_inf()));
       Vector<Real> values = load(row);
       for (int64_t j = lanes; j < columns; j += lanes) values = larger_lanes<Real>(load(row + j), values);
-      tops[i] = Real(kLog2E) * largest_lane<Real>(values);
+      tops[i] = largest_lane<Real>(values);
     }
     for (int i = 0; i < count; ++i) {
       Real* row = this->scores_.from(i, 0).data;
@@ -237,7 +238,7 @@ class ForwardWalker : public Walker<T, ForwardWalker<T>> {
     }
     for (int i = 0; i < count; ++i) {
       const double log_sum = sizeof(T) == 2 ? __builtin_logf(sums[i]) : __builtin_log(sums[i]);
-      forward_.lse[this->lse_index(tokens[i])] = kLn2 * tops[i] + log_sum;
+      forward_.lse[this->lse_index(tokens[i])] = tops[i] + log_sum;
     }
     for (int p = 0; p < number; ++p) {
       const Matrix<Real> out = out_;
@@ -318,8 +319,8 @@ class BackwardWalker : public Walker<T, BackwardWalker<T>> {
     constexpr int lanes = kLanes<Real>;
     Real *weights = this->scores_.from(row, 0).data, *grads = grad_scores_.from(row, 0).data;
     // in two pieces, since rounding to one would be too coarse: the weights would not add up to 1
-    const double exact_lse = kLog2E * backward_args_.lse[this->lse_index(token)];
-    const Real lse = exact_lse, rest = __builtin_exp2(lse - exact_lse);
+    const double exact_lse = backward_args_.lse[this->lse_index(token)];
+    const Real lse = exact_lse, rest = __builtin_exp(lse - exact_lse);
     // from the weights rather than the output, so that rounding errors cancel where one key has all the weight
     Vector<Real> mean{};
     for (int p = 0; p < number; ++p) {

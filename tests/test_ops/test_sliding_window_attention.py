@@ -152,6 +152,18 @@ def test_empty_batch(backend):
     assert not gradients[3].any() and not gradients[4].any()
 
 
+@pytest.mark.parametrize('backend', backend_parameters('cpu', 'pytorch'))
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('factor', [1e4, 1e8, 1e12])
+def test_scores_of_any_size(factor, dtype, backend):
+    """However large scores are, the softmax sees their differences."""
+    q, k, v, _ = make((6, 6), 2, width=8)
+    q, k, v = (x.to(dtype) for x in (factor * q, k, v))
+    output = sliding_window_attention(q, k, v, (6, 6), 2, backend=backend)
+    expected = sliding_window_attention(*(x.double() for x in (q, k, v)), (6, 6), 2, backend='reference')
+    torch.testing.assert_close(output, expected.to(dtype))
+
+
 @pytest.mark.parametrize('backend', backend_parameters('cpu', 'cuda', 'pytorch'))
 def test_huge_and_invalid_numbers(backend):
     """A key that outweighs all others takes all the weight; NaN and infinity reach only the queries that see them."""
