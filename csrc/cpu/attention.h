@@ -163,8 +163,7 @@ class Walker {
   }
 
   // e^(scores - log_sum). The change of base comes after the difference, which is 0 for the largest score however large
-  // that is; and before it, biases would be rounded in the same way for all queries, and the errors would add up in
-  // their gradients.
+  // that is.
   static VIL_MM_INLINE Vector<Real> weight(Vector<Real> scores, Real log_sum) {
     return exp2<Real, ExponentialTerms<T>::value>(Real(kLog2E) * (scores - log_sum));
   }

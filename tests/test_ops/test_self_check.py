@@ -45,7 +45,7 @@ import json, os, sys
 import torch._dynamo, torch.fx.experimental.symbolic_shapes  # the first backward would import them, in every child
 from tests.test_ops import faults, test_self_check
 from vil_mm.ops.self_check import judge, worker
-judge.SMALL = judge.SMALL[::9]
+judge.SMALL = judge.SMALL[2::6]  # with many global tokens, whose few gradients depend on luck
 for line in sys.stdin:
     code, output = json.loads(line)
     child = os.fork()
