@@ -44,7 +44,7 @@ def test_results_and_gradients(length, num_keys, scale, dtype):
 
 @pytest.mark.parametrize('backend', backend_parameters('cpu'))
 def test_who_attends(backend, monkeypatch):
-    """The compiled kernels, if there is no bias and no dropout, and as many keys as queries or some more."""
+    """The compiled kernels, if allowed, without a bias and dropout, and with as many keys as queries or some more."""
     lengths = []
     run = attention.sliding_window_attention
 
@@ -61,6 +61,9 @@ def test_who_attends(backend, monkeypatch):
     attend(q, k[:, :, :6], v[:, :, :6])
     attend(q[:, :, :4], k, v)
     attend(*(x.half().to('meta') for x in (q, k, v)))
+    with monkeypatch.context() as patch:
+        patch.setenv('VIL_MM_BACKEND', 'pytorch')
+        attend(q, k, v)
     torch.export.export(Attend(), (q.detach(), k.detach(), v.detach()))
     assert lengths == [7]
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..arguments import Finite, Rate, check_arguments, dims
 from .backends import BACKENDS
 from .checks import DTYPES, MAX_WINDOW_SIZE
+from .choice import backend_of_environment
 from .graphs import is_exporting
 from .sliding_window_attention import sliding_window_attention
 
@@ -18,7 +19,8 @@ Keys = Annotated[Tensor, dims('N', 'heads', 'S', 'd')]
 def attends_in_one_window(q: Tensor, window_size: int) -> bool:
     """Tell whether the compiled kernels of the sliding window serve for full attention, with one window for all."""
     fits = 1 <= window_size <= MAX_WINDOW_SIZE and q.dtype in DTYPES
-    return fits and BACKENDS['cpu'].can_run(q)[0] and not is_exporting()
+    may_run = backend_of_environment() in (None, 'cpu') and BACKENDS['cpu'].can_run(q)[0]
+    return fits and may_run and not is_exporting()
 
 
 @check_arguments
