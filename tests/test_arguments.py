@@ -81,6 +81,7 @@ ROWS = {
     'bias': FLAG,
     'attend.bias': tensor(1, 2, 12, 12),
     'depthwise_conv2d.bias': tensor(8),
+    'linear.bias': tensor(4),
     'bias_table': tensor(961, 2),
     'blocks': Row([BLOCK], BLOCK, [nn.Identity()], [[BLOCK]]),
     'cfg': CONFIG,
@@ -114,6 +115,7 @@ ROWS = {
     'grids': Row([(3, 4)], 3, [(0, 4)], [(3, 4, 5)]),
     'growth': COUNT,
     'head': TEXT,
+    'hidden_dims': SIZE,
     'hints': Row({}, 5, None, ['embed_dims']),
     'hw_shape': PAIR,
     'img_size': Row((64, 64), '64', 0, (64, 64, 3)),
@@ -205,6 +207,7 @@ ROWS = {
     'v': tensor(1, 2, 12, 4),
     'values': tensor(1, 12, 2, 8),
     'inhomogeneous_conv2d.weight': tensor(1, 4, 3, 3, 3, 4),
+    'linear.weight': tensor(4, 8),
     'weight': Row(torch.zeros(8, 3, 3), [[[0.0]]], torch.zeros(8, 4, 4), torch.zeros(3, 3)),
     'window_size': SIZE,
     'with_cp': choice('ffn'),
@@ -212,6 +215,7 @@ ROWS = {
     'x': tensor(1, 8, 3, 4),
     'cut_windows.x': tensor(1, 8, 16, 8),
     'join_windows.x': tensor(1, 1, 1, 2, 64, 4),
+    'linear.x': Row(torch.zeros(3, 8), [[0.0]], torch.tensor(0.0), 'xy'),
     'to_map.x': tensor(1, 12, 8),
 }
 #: What an allowed call needs beside the required arguments, or does not take long with.

@@ -83,6 +83,7 @@ def test_bias():
 
 def test_compile_with_dynamic_shapes():
     """One graph serves all lengths, gradients included."""
+    torch.compiler.reset()
     compiled = torch.compile(attend, backend='aot_eager', fullgraph=True, dynamic=True)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for length in (12, 20, 31):

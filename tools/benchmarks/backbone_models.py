@@ -1,5 +1,6 @@
 """The backbones that are compared, and what is done with them."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -67,6 +68,7 @@ def rolled_products(q: Tensor, k: Tensor, v: Tensor, hw_shape: tuple[int, int], 
 def publication() -> Iterator[None]:
     """Have all attentions computed as the publication does."""
     with (
+        patch.dict(os.environ, VIL_MM_BACKEND='pytorch'),
         patch.object(attention_module, 'sliding_window_attention', rolled_products),
         patch.object(F, 'scaled_dot_product_attention', explicit_softmax),
     ):

@@ -5,8 +5,10 @@ products and convolutions, which no formulation avoids.
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from statistics import median
+from unittest.mock import patch
 
 import torch
 from measure import interleaved_seconds
@@ -24,19 +26,30 @@ SIBLINGS = {
     'Inhomogeneous Dynamic-DWNet-Tiny': (dwnet, dict(type='vil_mm.DWNet', arch='tiny', conv_type='inhomogeneous')),
 }
 #: What PyTorch's profiler calls matrix products and convolutions.
-PRODUCTS = {'aten::mm', 'aten::addmm', 'aten::bmm', 'aten::mkldnn_convolution', 'aten::convolution_backward'}
+PRODUCTS = {
+    'aten::mm',
+    'aten::addmm',
+    'aten::bmm',
+    'aten::mkldnn_convolution',
+    'aten::convolution_backward',
+    'mkldnn::_linear_pointwise',
+}
+#: ``VIL_MM_BACKEND`` of a formulation: the publications have plain PyTorch.
+BACKENDS = {'ours': None, 'publication': 'pytorch'}
 
 
-def make_run(model: nn.Module, images: torch.Tensor, training: bool) -> Callable[[], object]:
+def make_run(model: nn.Module, images: torch.Tensor, training: bool, backend: str | None) -> Callable[[], object]:
     """Make a call that runs a backbone: features of a batch, or a step of training without the optimizer's."""
+    context = patch.dict(os.environ, {} if backend is None else {'VIL_MM_BACKEND': backend})
 
     def infer() -> object:
-        with torch.no_grad():
+        with context, torch.no_grad():
             return model(images)
 
     def train() -> None:
-        model.zero_grad()
-        sum(x.square().mean() for x in model(images)).backward()
+        with context:
+            model.zero_grad()
+            sum(x.square().mean() for x in model(images)).backward()
 
     model.train(training)
     run = train if training else infer
@@ -75,7 +88,7 @@ def main() -> None:
         models = {'ours': ours, 'publication': family.publication(ours)}
         cells = []
         for training in (False, True):
-            runs = {key: make_run(model, images, training) for key, model in models.items()}
+            runs = {key: make_run(model, images, training, BACKENDS[key]) for key, model in models.items()}
             seconds = interleaved_seconds(runs, torch.device('cpu'), args.repeats, seconds_each=60)
             times = {key: median(samples) for key, samples in seconds.items()}
             share = share_of_products(runs['ours'])

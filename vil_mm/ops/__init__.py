@@ -5,4 +5,5 @@ from .backends import BACKENDS as BACKENDS
 from .bilinear_sampling import sample_bilinear as sample_bilinear
 from .depthwise_conv import depthwise_conv2d as depthwise_conv2d
 from .inhomogeneous_conv import inhomogeneous_conv2d as inhomogeneous_conv2d
+from .linear_layer import linear as linear
 from .sliding_window_attention import sliding_window_attention as sliding_window_attention

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...arguments import Count, Rate, Size, check_arguments
 from ...registry import InitCfg
-from ..layers import ResizableModule
+from ..layers import Linear, ResizableModule
 
 SETTING_TYPES = bool, int, float, str, tuple
 
@@ -72,8 +72,8 @@ class BaseAttention(ResizableModule):
         self.grid_size = None if grid_size is None else tuple(grid_size)
         self.window_size = window_size
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(self.in_dims, 3 * embed_dims, bias=qkv_bias)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.qkv = Linear(self.in_dims, 3 * embed_dims, bias=qkv_bias)
+        self.proj = Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def extra_repr(self) -> str:

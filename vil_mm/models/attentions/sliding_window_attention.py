@@ -2,14 +2,14 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...arguments import Size, check_arguments
 from ...ops import sliding_window_attention
 from ...ops.backends import check_backend
 from ...ops.checks import NEIGHBORS, check_mask_and_neighbors
 from ...registry import MODELS
-from ..layers import RelativePositionBias
+from ..layers import Linear, RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
 
 
@@ -88,9 +88,9 @@ class SlidingWindowAttention(BaseAttention):
         self.backend = backend
         self.q_global = self.kv_global = self.proj_global = None
         if self.num_global_tokens and not share_global_proj:
-            self.q_global = nn.Linear(self.in_dims, embed_dims, bias=qkv_bias)
-            self.kv_global = nn.Linear(self.in_dims, 2 * embed_dims, bias=qkv_bias)
-            self.proj_global = nn.Linear(embed_dims, embed_dims)
+            self.q_global = Linear(self.in_dims, embed_dims, bias=qkv_bias)
+            self.kv_global = Linear(self.in_dims, 2 * embed_dims, bias=qkv_bias)
+            self.proj_global = Linear(embed_dims, embed_dims)
         self.relative_position_bias = None
         if relative_position_bias:
             side = 4 * window_size - 1

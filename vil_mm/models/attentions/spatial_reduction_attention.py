@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...arguments import Size, check_arguments
+from ...ops import linear
 from ...registry import MODELS
 from ..layers import skip_other_shapes, to_map
 from .base_attention import BaseAttention, merge_heads
@@ -48,8 +49,8 @@ class SpatialReductionAttention(BaseAttention):
         self.check_tokens(x, hw_shape)
         q_weight, kv_weight = self.qkv.weight.tensor_split([self.embed_dims])
         q_bias, kv_bias = (None, None) if self.qkv.bias is None else self.qkv.bias.tensor_split([self.embed_dims])
-        (q,) = self.split_heads(F.linear(x, q_weight, q_bias))
-        k, v = self.split_heads(F.linear(self._reduce(x, hw_shape), kv_weight, kv_bias))
+        (q,) = self.split_heads(linear(x, q_weight, q_bias))
+        k, v = self.split_heads(linear(self._reduce(x, hw_shape), kv_weight, kv_bias))
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout_p)
         return self.proj_drop(self.proj(merge_heads(x)))
 

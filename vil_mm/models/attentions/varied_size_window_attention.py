@@ -3,12 +3,12 @@
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...arguments import Size, check_arguments
 from ...ops import sample_bilinear
 from ...registry import MODELS
-from ..layers import cut_windows, pad_to_windows
+from ..layers import Linear, cut_windows, pad_to_windows
 from .base_window_attention import BaseWindowAttention
 
 
@@ -70,7 +70,7 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         self.scale = (self.in_dims / num_heads) ** -0.5
         self.swap_window_counts = swap_window_counts
         # offset x and y of each head, then scale x and y of each head
-        self.predict = nn.Linear(self.in_dims, 4 * num_heads)
+        self.predict = Linear(self.in_dims, 4 * num_heads)
 
     def init_weights(self) -> None:
         """Initialize linear layers as PyTorch does, whatever the model's ``init_cfg`` says."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from ..base import (
     grid_sizes,
 )
 from ..layers import (
+    MLP,
     BaseEmbedding,
     ConvPositionEncoding,
     build_token_norm,
@@ -128,7 +128,7 @@ class ReductionCell(BaseEmbedding):
             [in_channels, hidden_dims, hidden_dims, embed_dims], [2, 2, 1] if stride == 4 else [2, 1, 1], groups
         )
         self.norm2 = build_token_norm(norm_cfg, embed_dims)
-        self.ffn = FFN(embed_dims, embed_dims, act_cfg=dict(type='GELU'))
+        self.ffn = MLP(embed_dims, embed_dims)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right to multiples of the stride; see :class:`BaseEmbedding`."""

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...arguments import DropPathRate, Rate, Size, check_arguments, one_of
 from ...registry import NormCfg
-from ..layers import norm_tokens
+from ..layers import MLP, norm_tokens
 
 #: Hidden channels of a perceptron per channel of its tokens.
 MLP_RATIO = 4
@@ -59,13 +58,7 @@ class BaseBlock(BaseModule):
         self.with_cp = with_cp
         self.drop_path = DropPath(drop_path_rate)
         self.add_module(self.ffn_norm, build_norm_layer(norm_cfg, embed_dims)[1])
-        self.ffn = FFN(
-            embed_dims,
-            MLP_RATIO * embed_dims,
-            act_cfg=dict(type='GELU'),
-            ffn_drop=drop_rate,
-            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
-        )
+        self.ffn = MLP(embed_dims, MLP_RATIO * embed_dims, drop_rate, drop_path_rate)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Transform tokens ``(N, G + h * w, C)`` of a grid ``(h, w)``, keeping their shape."""

@@ -5,6 +5,7 @@ from .conv_position_encoding import ConvPositionEncoding as ConvPositionEncoding
 from .depthwise_conv import DepthwiseConv as DepthwiseConv
 from .dynamic_conv import DynamicDepthwiseConv as DynamicDepthwiseConv
 from .dynamic_conv import InhomogeneousDepthwiseConv as InhomogeneousDepthwiseConv
+from .linear import Linear as Linear
 from .loading import CheckpointError as CheckpointError
 from .loading import Comparison as Comparison
 from .loading import ResizableModule as ResizableModule
@@ -17,6 +18,7 @@ from .maps import pad_to_multiple as pad_to_multiple
 from .maps import to_channels_last as to_channels_last
 from .maps import to_map as to_map
 from .maps import to_tokens as to_tokens
+from .mlp import MLP as MLP
 from .norms import build_token_norm as build_token_norm
 from .norms import norm_tokens as norm_tokens
 from .patch_embedding import PatchEmbedding as PatchEmbedding

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ...arguments import Rate, Size, check_arguments
 from ...registry import NormCfg
 from .base_embedding import BaseEmbedding
+from .linear import Linear
 from .maps import pad_to_multiple
 from .norms import build_token_norm
 
@@ -28,7 +29,7 @@ class PatchMerging(BaseEmbedding):
     def __init__(self, in_channels: Size, embed_dims: Size, norm_cfg: NormCfg, drop_rate: Rate = 0.0) -> None:
         super().__init__(embed_dims, stride=2)
         self.norm = build_token_norm(norm_cfg, 4 * in_channels)
-        self.reduction = nn.Linear(4 * in_channels, embed_dims, bias=False)
+        self.reduction = Linear(4 * in_channels, embed_dims, bias=False)
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:

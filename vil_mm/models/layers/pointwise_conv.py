@@ -1,9 +1,9 @@
 """Pointwise convolution."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...arguments import Size, check_arguments
+from ...ops import linear
 
 
 class PointwiseConv(nn.Conv2d):
@@ -24,4 +24,4 @@ class PointwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve a feature map ``(N, C, H, W)`` into ``(N, C', H, W)``."""
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)

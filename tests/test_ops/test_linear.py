@@ -1,0 +1,151 @@
+"""Linear layers by oneDNN, against PyTorch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from vil_mm.ops import linear, linear_layer
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='PyTorch has no oneDNN')
+OP = torch.ops.vil_mm.linear.default
+TOKENS = {
+    'contiguous': lambda: torch.randn(3, 7, 5, 48),
+    'with gaps between rows': lambda: torch.randn(3, 7, 5, 50)[..., 1:-1],
+    'with gaps between images': lambda: torch.randn(3, 9, 5, 48)[:, 1:-1],
+    'transposed': lambda: torch.randn(48, 5, 7, 3).permute(3, 2, 1, 0),
+    'expanded': lambda: torch.randn(3, 1, 1, 48).expand(3, 7, 5, 48),
+    'a single one': lambda: torch.randn(1, 48),
+}
+WEIGHTS = {
+    'contiguous': lambda: torch.randn(23, 48),
+    'transposed': lambda: torch.randn(48, 23).T,
+    'with gaps': lambda: torch.randn(25, 50)[1:-1, 1:-1],
+}
+BIASES = {
+    'contiguous': lambda: torch.randn(23),
+    'strided': lambda: torch.randn(46)[::2],
+    'expanded': lambda: torch.randn(1).expand(23),
+    'none': lambda: None,
+}
+
+
+def onednn(x, weight, bias=None):
+    return OP(x, weight, bias)
+
+
+def results_of(run, tensors, grad_out):
+    inputs = [x.detach().requires_grad_() for x in tensors if x is not None]
+    output = run(*inputs)
+    return [output.detach(), *torch.autograd.grad(output, inputs, grad_out)]
+
+
+@pytest.mark.parametrize('bias', BIASES)
+@pytest.mark.parametrize('weight', WEIGHTS)
+@pytest.mark.parametrize('x', TOKENS)
+def test_results_and_gradients(x, weight, bias):
+    tensors = TOKENS[x](), WEIGHTS[weight](), BIASES[bias]()
+    grad_out = torch.randn(*tensors[0].shape[:-1], 23)
+    ours, plain = (results_of(run, tensors, grad_out) for run in (onednn, F.linear))
+    exact = results_of(F.linear, [None if t is None else t.double() for t in tensors], grad_out.double())
+    assert ours[0].is_contiguous()
+    for result, other, truth in zip(ours, plain, exact):
+        last_bit = torch.finfo(torch.float32).eps * truth.norm() / 2
+        assert (result - truth).norm() <= max(2 * (other - truth).norm(), last_bit)
+
+
+def test_second_derivatives():
+    inputs = [torch.randn(shape, requires_grad=True) for shape in ((2, 5, 8), (6, 8), (6,))]
+    results = []
+    for run in (onednn, F.linear):
+        first = torch.autograd.grad(run(*inputs).square().sum(), inputs, create_graph=True)
+        results.append(torch.autograd.grad(sum(x.square().sum() for x in first), inputs))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize('bias', [torch.randn(6), None])
+@pytest.mark.parametrize('needed', [(True, True, True), (False, True, True), (True, False, False)])
+def test_opcheck(needed, bias):
+    tensors = torch.randn(2, 5, 8), torch.randn(6, 8), bias
+    arguments = [None if x is None else x.clone().requires_grad_(need) for x, need in zip(tensors, needed)]
+    torch.library.opcheck(OP, arguments)
+
+
+class Recorder(TorchDispatchMode):
+    """Lists the ops that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def runs_op(x, weight, bias=None):
+    with Recorder() as recorder:
+        output = linear(x, weight, bias)
+    torch.testing.assert_close(output, F.linear(x, weight, bias))
+    return 'vil_mm::linear' in recorder.names
+
+
+class Other(torch.Tensor):
+    """A tensor with a type of its own, as quantized weights have."""
+
+
+@pytest.mark.filterwarnings('ignore:TF32 acceleration')
+def test_who_multiplies(monkeypatch):
+    """OneDNN does, where MKL is slow and nothing speaks against it."""
+    x, weight, bias = torch.randn(2, 200, 96), torch.randn(128, 96), torch.randn(128)
+    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: False)
+    assert not runs_op(x, weight, bias)
+    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
+    assert runs_op(x, weight, bias)
+    assert runs_op(x, nn.Parameter(weight))
+    assert not runs_op(x[:, :20], weight, bias)
+    assert not runs_op(x.double(), weight.double(), bias.double())
+    assert not runs_op(x.bfloat16(), weight.bfloat16())
+    assert not runs_op(x, weight.as_subclass(Other))
+    assert not runs_op(torch.randn(2**15), torch.randn(2**7, 2**15))
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not runs_op(x, weight, bias)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not runs_op(x, weight, bias)
+    monkeypatch.setenv('VIL_MM_BACKEND', 'pytorch')
+    assert not runs_op(x, weight, bias)
+
+
+class Layer(nn.Module):
+    def forward(self, *tensors):
+        return linear(*tensors)
+
+
+def test_graphs(monkeypatch):
+    """Programs hold PyTorch's own op; one compiled graph serves any number of tokens, gradients included."""
+    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
+    tensors = torch.randn(2, 200, 96), torch.randn(128, 96), torch.randn(128)
+    ops = {str(node.target) for node in torch.export.export(Layer(), tensors).graph.nodes if node.op == 'call_function'}
+    assert ops == {'aten.linear.default'}
+    assert 'aten::linear' in str(torch.jit.trace(Layer(), tensors).graph)
+    torch.compiler.reset()
+    compiled = torch.compile(linear, backend='aot_eager', fullgraph=True, dynamic=True)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for length in (12, 200, 31):
+            tensors = torch.randn(2, length, 96), *tensors[1:]
+            grad_out = torch.randn(2, length, 128)
+            torch.testing.assert_close(
+                results_of(compiled, tensors, grad_out), results_of(F.linear, tensors, grad_out), rtol=1e-4, atol=1e-4
+            )
+
+
+def test_flops():
+    tensors = [x.requires_grad_() for x in (torch.randn(2, 200, 96), torch.randn(128, 96), torch.randn(128))]
+    counts = []
+    for run in (onednn, F.linear):
+        with FlopCounterMode(display=False) as counter:
+            run(*tensors).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts == [6 * 2 * 200 * 96 * 128] * 2

@@ -1,0 +1,13 @@
+"""Linear layer."""
+
+from torch import Tensor, nn
+
+from ...ops import linear
+
+
+class Linear(nn.Linear):
+    """PyTorch's linear layer, computed by :func:`vil_mm.ops.linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform ``(..., in_features)`` into ``(..., out_features)``."""
+        return linear(x, self.weight, self.bias)

@@ -1,0 +1,93 @@
+"""Linear layers by oneDNN, on processors where it is faster than MKL, which PyTorch uses."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..arguments import Allowed, check_arguments, dims
+from .choice import backend_of_environment, constant_in_graphs
+from .graphs import is_exporting, register_op
+
+OP = 'vil_mm::linear'
+#: From how many multiplications on it gains more than the op costs in Python.
+FASTER_FROM = 2**22
+#: Other tensors, such as quantized weights, have a way of their own.
+PLAIN = (Tensor, nn.Parameter)
+
+
+@cache
+def _mkl_lacks_avx512() -> bool:
+    """Tell whether MKL leaves AVX-512 unused, as on AMD's processors; older PyTorch does not name the processor."""
+    capabilities: Mapping = getattr(torch.cpu, 'get_capabilities', dict)()
+    has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    return has_both and 'AMD' in capabilities.get('cpu_name', '') and capabilities['avx512_f']
+
+
+@constant_in_graphs
+def _prefers_onednn() -> bool:
+    may_run = bool(torch.backends.mkldnn.enabled) and backend_of_environment() in (None, 'cpu')
+    return may_run and _mkl_lacks_avx512()
+
+
+@check_arguments
+def linear(
+    x: Annotated[Tensor, Allowed(lambda x: x.ndim > 0, '{} of shape (..., in)')],
+    weight: Annotated[Tensor, dims('out', 'in')],
+    bias: Annotated[Tensor, dims('out')] | None = None,
+) -> Tensor:
+    """Apply a linear layer to the last dimension, with the result of PyTorch's ``linear``.
+
+    In float32 on AMD's processors with AVX-512, oneDNN multiplies instead of
+    MKL, which uses AVX2 there.
+
+    Args:
+        x (Tensor): ``(..., in)``.
+        weight (Tensor): ``(out, in)``.
+        bias (Tensor, optional): ``(out,)``. Defaults to None.
+
+    Returns:
+        Tensor: ``(..., out)``.
+    """
+    is_plain = type(x) in PLAIN and type(weight) in PLAIN and x.dtype == weight.dtype == torch.float32
+    is_eligible = is_plain and x.is_cpu and x.ndim > 1 and not torch.is_autocast_enabled('cpu')
+    if not is_eligible or is_exporting() or torch.jit.is_tracing() or not _prefers_onednn():
+        return F.linear(x, weight, bias)
+    # a graph serves any number of tokens
+    if not torch.compiler.is_compiling() and x.numel() * len(weight) < FASTER_FROM:
+        return F.linear(x, weight, bias)
+    return torch.ops.vil_mm.linear(x, weight, bias)
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    bias = None if bias is None else bias.contiguous()  # its strides would be ignored
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+
+
+def _save(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    grad_x = grad_weight = grad_bias = None
+    if ctx.needs_input_grad[0]:
+        grad_x = torch.ops.vil_mm.linear(grad, weight.T, None)
+    grad, x = grad.flatten(0, -2), x.flatten(0, -2)
+    if ctx.needs_input_grad[1]:
+        grad_weight = torch.ops.vil_mm.linear(grad.T, x.T, None)
+    if ctx.needs_input_grad[2]:
+        grad_bias = grad.sum(0)
+    return grad_x, grad_weight, grad_bias
+
+
+register_op(
+    OP,
+    _multiply,
+    fake=lambda x, weight, bias: x.new_empty(*x.shape[:-1], len(weight)),
+    flops=lambda x_shape, w_shape, *args, out_shape: 2 * out_shape.numel() * w_shape[1],
+)
+torch.library.register_autograd(OP, _differentiate, setup_context=_save)
