@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -149,3 +150,14 @@ def test_flops():
             run(*tensors).sum().backward()
         counts.append(counter.get_total_flops())
     assert counts == [6 * 2 * 200 * 96 * 128] * 2
+
+
+def test_transforms(monkeypatch):
+    """Derivatives in forward mode are right, although PyTorch would take those of an op for zeros."""
+    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
+    x, weight, direction = torch.randn(400, 96), torch.randn(128, 96), torch.randn(128, 96)
+    derivative = torch.func.jvp(lambda weight: linear(x, weight), (weight,), (direction,))[1]
+    torch.testing.assert_close(derivative, F.linear(x, direction))
+    with forward_ad.dual_level():
+        output = linear(x, forward_ad.make_dual(weight, direction))
+        torch.testing.assert_close(forward_ad.unpack_dual(output).tangent, F.linear(x, direction))

@@ -342,3 +342,21 @@ def test_torus():
     if BACKENDS['cpu'].can_run(q)[0]:
         with pytest.raises(ValueError, match=r"backend='cpu' cannot run: mask='torus' on a grid that is not"):
             sliding_window_attention(q, k, v, mask='torus', backend='cpu', **settings)
+
+
+def test_transforms():
+    """Transforms of torch.func get plain PyTorch, and named kernels are refused: PyTorch would take zeros from them."""
+    q, k, v, biases = make((6, 9), 3, 1, True)
+    direction = torch.randn_like(q)
+    settings = dict(hw_shape=(6, 9), window_size=3, num_global_tokens=1, **biases)
+
+    def derive(backend=None):
+        return torch.func.jvp(
+            lambda q: sliding_window_attention(q, k, v, backend=backend, **settings), (q,), (direction,)
+        )
+
+    torch.testing.assert_close(derive()[1], derive('reference')[1])
+    assert derive()[1].abs().max() > 0.01
+    if BACKENDS['cpu'].can_run(q)[0]:
+        with pytest.raises(ValueError, match=r"backend='cpu' cannot run: transforms of torch\.func"):
+            derive('cpu')

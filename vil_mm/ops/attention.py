@@ -9,7 +9,7 @@ from ..arguments import Finite, Rate, check_arguments, dims
 from .backends import BACKENDS
 from .checks import DTYPES, MAX_WINDOW_SIZE
 from .choice import backend_of_environment
-from .graphs import is_exporting
+from .graphs import needs_plain_ops
 from .sliding_window_attention import sliding_window_attention
 
 Queries = Annotated[Tensor, dims('N', 'heads', 'L', 'd')]
@@ -20,7 +20,7 @@ def attends_in_one_window(q: Tensor, window_size: int) -> bool:
     """Tell whether the compiled kernels of the sliding window serve for full attention, with one window for all."""
     fits = 1 <= window_size <= MAX_WINDOW_SIZE and q.dtype in DTYPES
     may_run = backend_of_environment() in (None, 'cpu') and BACKENDS['cpu'].can_run(q)[0]
-    return fits and may_run and not is_exporting()
+    return fits and may_run and not needs_plain_ops()
 
 
 @check_arguments

@@ -15,6 +15,7 @@ from ._library import (
     sliding_window_attention_compiled,
     sliding_window_attention_triton,
 )
+from .graphs import is_transformed
 from .reference import sliding_window_attention_reference
 from .strips import sliding_window_attention_strips
 
@@ -44,8 +45,16 @@ class Backend:
 
     def can_run(self, q: Tensor, mask: str = 'block') -> tuple[bool, str]:
         """Tell whether it can run on tensors like ``q`` with this mask, and if not, why."""
-        reason = self.unavailable or (self.refuse(q, mask) if self.refuse else None)
+        reason = self.unavailable
+        if self.refuse:
+            reason = reason or _refuse_transforms() or self.refuse(q, mask)
         return reason is None, reason or ''
+
+
+def _refuse_transforms() -> str | None:
+    if is_transformed():
+        return "transforms of torch.func and forward-mode derivatives need backend='pytorch' or backend='reference'"
+    return None
 
 
 def _refuse_mask(mask: str) -> str | None:

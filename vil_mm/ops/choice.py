@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from .backends import BACKENDS, Backend, check_backend
-from .graphs import is_exporting
+from .graphs import needs_plain_ops
 from .self_check.checking import Subject, find_or_check, find_verdict
 from .self_check.problems import WIDTHS
 
@@ -59,7 +59,7 @@ def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
         if not possible:
             raise ValueError(f'{source}={name!r} cannot run: {reason}')
         return BACKENDS[name]
-    if is_exporting():
+    if needs_plain_ops():
         return BACKENDS['reference']
     floor = find_floor(q, mask)
     unproven = tuple(

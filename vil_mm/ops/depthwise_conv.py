@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import Allowed, check_arguments, dims
-from .graphs import is_exporting, register_op
+from .graphs import needs_plain_ops, register_op
 from .inhomogeneous_conv import sum_neighbors
 
 OP = 'vil_mm::depthwise_conv2d'
@@ -47,7 +47,7 @@ def depthwise_conv2d(
     Returns:
         Tensor: Same shape as ``x``.
     """
-    if is_exporting():
+    if needs_plain_ops():
         return _convolve_in_program(x, weight, bias)
     in_graph = torch.compiler.is_compiling()
     # a graph serves maps of any size

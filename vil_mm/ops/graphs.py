@@ -1,13 +1,25 @@
-"""What graphs need: ops that they hold whole, and whether one is being exported."""
+"""What graphs and transforms need: ops that graphs hold whole, and whether only PyTorch's own ops serve."""
 
 from collections.abc import Callable
 
 import torch
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
-#: Whether a program is being exported. It should hold PyTorch's own ops, so that it runs without this package.
 #: PyTorch 2.6 does not tell exporting from compiling.
-is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+
+
+def is_transformed() -> bool:
+    """Tell whether a transform of ``torch.func`` or forward-mode differentiation is at work, which do not know our ops."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def needs_plain_ops() -> bool:
+    """Tell whether only PyTorch's own ops serve: also in exported programs, which should run without this package."""
+    return _is_exporting() or is_transformed()
 
 
 def register_op(name: str, run: Callable, fake: Callable, flops: Callable | None = None) -> None:

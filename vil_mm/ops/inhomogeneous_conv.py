@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import Allowed, check_arguments, dims
-from .graphs import is_exporting, register_op
+from .graphs import needs_plain_ops, register_op
 
 OP = 'vil_mm::inhomogeneous_conv2d'
 
@@ -40,7 +40,7 @@ def inhomogeneous_conv2d(x: Annotated[Tensor, dims('N', 'C', 'H', 'W')], weight:
         Tensor: Same shape and dtype as ``x``.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    if is_exporting():
+    if needs_plain_ops():
         grouped = x.to(dtype).unflatten(1, (weight.shape[1], -1))
         return sum_neighbors(grouped, weight.to(dtype)).flatten(1, 2).to(x.dtype)
     # A graph holds the op whole, because it loops over images.

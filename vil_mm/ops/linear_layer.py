@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..arguments import Allowed, check_arguments, dims
 from .choice import backend_of_environment, constant_in_graphs
-from .graphs import is_exporting, register_op
+from .graphs import needs_plain_ops, register_op
 
 OP = 'vil_mm::linear'
 #: From how many multiplications on it gains more than the op costs in Python.
@@ -54,7 +54,7 @@ def linear(
     """
     is_plain = type(x) in PLAIN and type(weight) in PLAIN and x.dtype == weight.dtype == torch.float32
     is_eligible = is_plain and x.is_cpu and x.ndim > 1 and not torch.is_autocast_enabled('cpu')
-    if not is_eligible or is_exporting() or torch.jit.is_tracing() or not _prefers_onednn():
+    if not is_eligible or needs_plain_ops() or torch.jit.is_tracing() or not _prefers_onednn():
         return F.linear(x, weight, bias)
     # a graph serves any number of tokens
     if not torch.compiler.is_compiling() and x.numel() * len(weight) < FASTER_FROM:

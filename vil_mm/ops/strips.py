@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .graphs import is_exporting, register_op
+from .graphs import needs_plain_ops, register_op
 from .reference import (
     axis_mask,
     chunk_offsets,
@@ -369,7 +369,7 @@ def sliding_window_attention_strips(
     scale: float,
 ) -> Tensor:
     """Compute :func:`vil_mm.ops.sliding_window_attention` from arguments that have been checked."""
-    if is_exporting():
+    if needs_plain_ops():
         return sliding_window_attention_reference(
             q, k, v, hw_shape, window_size, num_global_tokens, bias_table, global_bias, mask, neighbors, scale
         )

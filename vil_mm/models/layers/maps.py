@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, dims
-from ...ops.graphs import is_exporting
+from ...ops.graphs import needs_plain_ops
 
 FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
 Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
@@ -48,7 +48,7 @@ def to_channels_last(x: FeatureMap) -> Tensor:
     in ``channels_last``, PyTorch asks whether the map is only one token high or
     wide, and takes the answer for a rule.
     """
-    return x.contiguous(memory_format=torch.contiguous_format if is_exporting() else torch.channels_last)
+    return x.contiguous(memory_format=torch.contiguous_format if needs_plain_ops() else torch.channels_last)
 
 
 @check_arguments
@@ -61,7 +61,7 @@ def to_tokens(x: FeatureMap) -> Tensor:
 def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
     """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
     featmap = x.mT.unflatten(2, hw_shape)
-    if is_exporting():
+    if needs_plain_ops():
         return featmap.contiguous()  # see to_channels_last
     if torch.compiler.is_compiling() and torch.is_grad_enabled():
         # Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them:
