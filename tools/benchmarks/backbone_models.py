@@ -17,6 +17,7 @@ from vil_mm.models.attentions import sliding_window_attention as attention_modul
 from vil_mm.registry import MODELS
 
 OURS, RECOMPUTING = 'sliding window', 'sliding window, perceptrons recomputed'
+COMPILED = 'sliding window, torch.compile'
 PUBLICATION, SWIN = "sliding window, publication's formulation", 'Swin-Tiny'
 GLOBAL_ARCH = (
     'l1,h3,d96,n1,s1,g256,p4,f7_l2,h3,d192,n2,s1,g256,p2,f7_l3,h6,d384,n8,s1,g64,p2,f7_l4,h12,d768,n1,s1,g16,p2,f7'
@@ -26,6 +27,7 @@ APE = dict(absolute_position=True)
 VIL_SMALL = {
     OURS: dict(),
     RECOMPUTING: dict(with_cp='ffn'),
+    COMPILED: dict(),
     PUBLICATION: dict(),
     'full': dict(attn_cfg=dict(type='vil_mm.FullAttention'), **APE),
     'Linformer': dict(attn_cfg=dict(type='vil_mm.LinformerAttention', num_features=256), **APE),
@@ -89,6 +91,8 @@ def make_run(
     """
     model = build(name, size).to(device)
     model.train(direction == TRAINING)
+    if name == COMPILED:
+        model.compile(fullgraph=True)
     images = torch.randn(batch, 3, size, size, device=device)
     context = publication if name == PUBLICATION else nullcontext
     autocast = partial(torch.autocast, images.device.type, dtype, enabled=dtype != torch.float32)

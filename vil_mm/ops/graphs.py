@@ -11,7 +11,7 @@ _is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', torc
 
 
 def is_transformed() -> bool:
-    """Tell whether a transform of ``torch.func`` or forward-mode differentiation is at work, which do not know our ops."""
+    """Tell whether ``torch.func`` transforms or derivatives are taken in forward mode, where our ops are unknown."""
     if torch.compiler.is_compiling():
         return False
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
