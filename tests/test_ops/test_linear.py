@@ -21,9 +21,9 @@ TOKENS = {
     'a single one': lambda: torch.randn(1, 48),
 }
 WEIGHTS = {
-    'contiguous': lambda: torch.randn(23, 48),
-    'transposed': lambda: torch.randn(48, 23).T,
-    'with gaps': lambda: torch.randn(25, 50)[1:-1, 1:-1],
+    'contiguous': lambda size: torch.randn(23, size),
+    'transposed': lambda size: torch.randn(size, 23).T,
+    'with gaps': lambda size: torch.randn(25, size + 2)[1:-1, 1:-1],
 }
 BIASES = {
     'contiguous': lambda: torch.randn(23),
@@ -43,18 +43,27 @@ def results_of(run, tensors, grad_out):
     return [output.detach(), *torch.autograd.grad(output, inputs, grad_out)]
 
 
-@pytest.mark.parametrize('bias', BIASES)
-@pytest.mark.parametrize('weight', WEIGHTS)
-@pytest.mark.parametrize('x', TOKENS)
-def test_results_and_gradients(x, weight, bias):
-    tensors = TOKENS[x](), WEIGHTS[weight](), BIASES[bias]()
-    grad_out = torch.randn(*tensors[0].shape[:-1], 23)
+def check(tensors):
+    """Results and gradients have at most twice the error of PyTorch's."""
+    grad_out = torch.randn(*tensors[0].shape[:-1], len(tensors[1]))
     ours, plain = (results_of(run, tensors, grad_out) for run in (onednn, F.linear))
     exact = results_of(F.linear, [None if t is None else t.double() for t in tensors], grad_out.double())
     assert ours[0].is_contiguous()
     for result, other, truth in zip(ours, plain, exact):
         last_bit = torch.finfo(torch.float32).eps * truth.norm() / 2
         assert (result - truth).norm() <= max(2 * (other - truth).norm(), last_bit)
+
+
+@pytest.mark.parametrize('bias', BIASES)
+@pytest.mark.parametrize('weight', WEIGHTS)
+@pytest.mark.parametrize('x', TOKENS)
+def test_results_and_gradients(x, weight, bias):
+    check((TOKENS[x](), WEIGHTS[weight](48), BIASES[bias]()))
+
+
+@pytest.mark.parametrize('tokens, inputs, outputs', [(3140, 192, 576), (1568, 384, 1536), (196, 3072, 768)])
+def test_long_sums(tokens, inputs, outputs):
+    check((torch.randn(tokens, inputs), torch.randn(outputs, inputs), torch.randn(outputs)))
 
 
 def test_second_derivatives():
@@ -75,22 +84,33 @@ def test_opcheck(needed, bias):
 
 
 class Recorder(TorchDispatchMode):
-    """Lists the ops that run."""
+    """Lists the ops that run, and their arguments."""
 
     def __init__(self):
         super().__init__()
-        self.names = []
+        self.calls = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func.name())
+        self.calls.append((func.name(), args))
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('size', [48, 1100])
+@pytest.mark.parametrize('kind', WEIGHTS)
+def test_layout_of_weights(kind, size):
+    """OneDNN is slow unless weights are dense."""
+    with Recorder() as recorder:
+        linear_layer._multiply(torch.randn(30, size), WEIGHTS[kind](size), None)
+    weights = [args[1] for name, args in recorder.calls if name == 'mkldnn::_linear_pointwise']
+    assert len(weights) == -(-size // 512)
+    assert all(one.is_contiguous() or one.T.is_contiguous() for one in weights)
 
 
 def runs_op(x, weight, bias=None):
     with Recorder() as recorder:
         output = linear(x, weight, bias)
     torch.testing.assert_close(output, F.linear(x, weight, bias))
-    return 'vil_mm::linear' in recorder.names
+    return 'vil_mm::linear' in dict(recorder.calls)
 
 
 class Other(torch.Tensor):
