@@ -1,5 +1,7 @@
 """Linear layers by oneDNN, against PyTorch's."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ TOKENS = {
     'transposed': lambda: torch.randn(48, 5, 7, 3).permute(3, 2, 1, 0),
     'expanded': lambda: torch.randn(3, 1, 1, 48).expand(3, 7, 5, 48),
     'a single one': lambda: torch.randn(1, 48),
+    'none': lambda: torch.randn(2, 0, 48),
 }
 WEIGHTS = {
     'contiguous': lambda size: torch.randn(23, size),
@@ -35,6 +38,13 @@ BIASES = {
 
 def onednn(x, weight, bias=None):
     return OP(x, weight, bias)
+
+
+@pytest.fixture
+def slow_mkl(monkeypatch):
+    """A processor on which MKL is slow, and no choice of a backend."""
+    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
+    monkeypatch.delenv('VIL_MM_BACKEND', raising=False)
 
 
 def results_of(run, tensors, grad_out):
@@ -106,6 +116,46 @@ def test_layout_of_weights(kind, size):
     assert all(one.is_contiguous() or one.T.is_contiguous() for one in weights)
 
 
+@pytest.mark.parametrize('frozen', [0, 1])
+def test_saves_what_it_needs(frozen):
+    """Like PyTorch's, so that frozen layers keep no inputs, and inputs may change that no gradient needs."""
+    tensors = [torch.randn(5, 8), torch.randn(6, 8)]
+    tensors[1 - frozen].requires_grad_()
+    needed = [x.detach().clone() for x in tensors]
+    output = OP(*tensors, None)
+    with torch.no_grad():
+        tensors[1 - frozen].add_(1)
+    output.sum().backward()
+    expected = needed[frozen].sum(0)
+    torch.testing.assert_close(tensors[1 - frozen].grad, expected.expand_as(tensors[1 - frozen]))
+
+
+def test_batched_gradients():
+    x, weight = torch.randn(5, 8, requires_grad=True), torch.randn(6, 8, requires_grad=True)
+    grads = torch.randn(3, 5, 6)
+    ours, theirs = (
+        torch.autograd.grad(run(x, weight, None), (x, weight), grads, is_grads_batched=True) for run in (OP, F.linear)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+CPUS = {
+    'AMD EPYC': (dict(cpu_name='AMD EPYC', avx512_f=True), True),
+    'older AMD': (dict(cpu_name='AMD EPYC', avx512_f=False), False),
+    'Intel': (dict(cpu_name='Intel Xeon', avx512_f=True), False),
+    'ARM': (dict(architecture='arm64'), False),
+}
+
+
+@pytest.mark.parametrize('capabilities, expected', CPUS.values(), ids=list(CPUS))
+def test_where_mkl_is_slow(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: True)
+    assert linear_layer._mkl_lacks_avx512.__wrapped__() == expected
+    monkeypatch.delattr(torch.cpu, 'get_capabilities')
+    assert not linear_layer._mkl_lacks_avx512.__wrapped__()
+
+
 def runs_op(x, weight, bias=None):
     with Recorder() as recorder:
         output = linear(x, weight, bias)
@@ -118,12 +168,9 @@ class Other(torch.Tensor):
 
 
 @pytest.mark.filterwarnings('ignore:TF32 acceleration')
-def test_who_multiplies(monkeypatch):
+def test_who_multiplies(monkeypatch, slow_mkl):
     """OneDNN does, where MKL is slow and nothing speaks against it."""
     x, weight, bias = torch.randn(2, 200, 96), torch.randn(128, 96), torch.randn(128)
-    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: False)
-    assert not runs_op(x, weight, bias)
-    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
     assert runs_op(x, weight, bias)
     assert runs_op(x, nn.Parameter(weight))
     assert not runs_op(x[:, :20], weight, bias)
@@ -135,8 +182,20 @@ def test_who_multiplies(monkeypatch):
         assert not runs_op(x, weight, bias)
     with torch.autocast('cpu', torch.bfloat16):
         assert not runs_op(x, weight, bias)
-    monkeypatch.setenv('VIL_MM_BACKEND', 'pytorch')
+    with monkeypatch.context() as patch:
+        patch.setenv('VIL_MM_BACKEND', 'pytorch')
+        assert not runs_op(x, weight, bias)
+    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: False)
     assert not runs_op(x, weight, bias)
+
+
+@pytest.mark.parametrize(
+    'x, bias', [(torch.randn(400, 100), None), (torch.randn(400, 96), torch.randn(127)), (torch.randn(400, 96), 'meta')]
+)
+def test_what_does_not_fit(slow_mkl, x, bias):
+    """PyTorch says so."""
+    with pytest.raises(RuntimeError, match=r'shape|size|meta'):
+        linear(x, torch.randn(128, 96), torch.randn(128, device='meta') if bias == 'meta' else bias)
 
 
 class Layer(nn.Module):
@@ -144,9 +203,8 @@ class Layer(nn.Module):
         return linear(*tensors)
 
 
-def test_graphs(monkeypatch):
+def test_graphs(slow_mkl):
     """Programs hold PyTorch's own op; one compiled graph serves any number of tokens, gradients included."""
-    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
     tensors = torch.randn(2, 200, 96), torch.randn(128, 96), torch.randn(128)
     ops = {str(node.target) for node in torch.export.export(Layer(), tensors).graph.nodes if node.op == 'call_function'}
     assert ops == {'aten.linear.default'}
@@ -172,12 +230,17 @@ def test_flops():
     assert counts == [6 * 2 * 200 * 96 * 128] * 2
 
 
-def test_transforms(monkeypatch):
-    """Derivatives in forward mode are right, although PyTorch would take those of an op for zeros."""
-    monkeypatch.setattr(linear_layer, '_mkl_lacks_avx512', lambda: True)
+@pytest.mark.parametrize('in_graph', [False, True])
+def test_transforms(slow_mkl, in_graph):
+    """Derivatives are right, although PyTorch would take those of an op in forward mode for zeros."""
+    torch.compiler.reset()
+    build = partial(torch.compile, backend='aot_eager', fullgraph=True) if in_graph else lambda function: function
     x, weight, direction = torch.randn(400, 96), torch.randn(128, 96), torch.randn(128, 96)
-    derivative = torch.func.jvp(lambda weight: linear(x, weight), (weight,), (direction,))[1]
-    torch.testing.assert_close(derivative, F.linear(x, direction))
+    derive = build(lambda weight: torch.func.jvp(lambda weight: linear(x, weight), (weight,), (direction,))[1])
+    torch.testing.assert_close(derive(weight), F.linear(x, direction), rtol=1e-4, atol=1e-4)
+    derive = build(torch.func.grad(lambda weight: linear(x, weight).sum()))
+    torch.testing.assert_close(derive(weight), x.sum(0).expand(128, -1), rtol=1e-4, atol=1e-4)
     with forward_ad.dual_level():
-        output = linear(x, forward_ad.make_dual(weight, direction))
-        torch.testing.assert_close(forward_ad.unpack_dual(output).tangent, F.linear(x, direction))
+        output = build(lambda weight: linear(x, weight))(forward_ad.make_dual(weight, direction))
+        tangent = forward_ad.unpack_dual(output).tangent
+        torch.testing.assert_close(tangent, F.linear(x, direction), rtol=1e-4, atol=1e-4)

@@ -213,9 +213,7 @@ def test_pictures_of_all_backbones(config):
         assert len(records) == 4
         for attention, x, hw_shape in records:
             weights = attention_weights(attention, x, hw_shape, attention.num_global_tokens)
-            assert weights.shape == (attention.num_heads, x.shape[1]) and (weights >= 0).all()
-            attending = weights.sum(1) > 0  # not a head whose predicted window lies beyond the grid
-            assert attending.any() if 'vsa' in config else attending.all()
+            assert weights.shape == (attention.num_heads, x.shape[1]) and (weights.sum(1) > 0).all()
 
 
 def test_activation_maps_of_a_linear_head():

@@ -92,6 +92,7 @@ def make_run(
     model = build(name, size).to(device)
     model.train(direction == TRAINING)
     if name == COMPILED:
+        torch.compiler.reset()  # or earlier sizes would count toward the limit of recompilations
         model.compile(fullgraph=True)
     images = torch.randn(batch, 3, size, size, device=device)
     context = publication if name == PUBLICATION else nullcontext

@@ -1,4 +1,4 @@
-"""Benchmark whole backbones against resolution: ViL-Small with each mechanism, and mmpretrain's Swin-Tiny.
+"""Benchmark whole backbones against resolution: ViL-Small with each mechanism, compiled, and mmpretrain's Swin-Tiny.
 
 The sliding window has its relative bias, the other mechanisms of ViL an
 absolute position. It measures the time of inference and of a training step, peak memory beyond the weights, and

@@ -43,7 +43,7 @@ def sample_bilinear(
     weight = row_weight[..., :, None, :, None] * column_weight[..., None, :, None, :]
     index, weight = index.flatten(-2), weight.flatten(-2).to(values.dtype)
     tokens = values.reshape(-1, channels)
-    if needs_plain_ops():  # other runtimes compute embedding_bag in a loop over points
+    if needs_plain_ops():  # other runtimes loop over the points of embedding_bag, transforms lack it
         return (tokens[index] * weight[..., None]).sum(-2)
     # A point is a weighted sum of four tokens, which is what embedding_bag computes.
     sampled = F.embedding_bag(index.view(-1, 4), tokens, per_sample_weights=weight.view(-1, 4), mode='sum')

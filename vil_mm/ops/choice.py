@@ -3,26 +3,19 @@
 import functools
 import logging
 import os
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
 from .backends import BACKENDS, Backend, check_backend
-from .graphs import needs_plain_ops
+from .graphs import constant_in_graphs, needs_plain_ops
 from .self_check.checking import Subject, find_or_check, find_verdict
 from .self_check.problems import WIDTHS
 
 #: Values of ``VIL_MM_GPU_KERNELS``: backends that need proof serve once they have it; never; without it; or only with a
 #: proof from after the start of this process.
 GPU_KERNELS = ('auto', 'off', 'force', 'recheck')
-
-
-def constant_in_graphs(function: Callable) -> Callable:
-    """Do what ``torch.compiler.assume_constant_result`` does, which loads the compiler at once, for seconds."""
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
 
 
 @constant_in_graphs
@@ -45,7 +38,8 @@ def find_floor(q: Tensor, mask: str = 'block') -> str:
 def choose_backend(name: str | None, q: Tensor, mask: str) -> Backend:
     """Find the backend with that name or, without a name, the fastest one that can run and needs no proof or has it.
 
-    Exported programs hold the reference unless another backend is named.
+    Exported programs, and transforms of ``torch.func``, get the reference
+    unless another backend is named.
 
     Raises:
         ValueError: If there is no such backend, or it cannot run on ``q``

@@ -48,7 +48,7 @@ def depthwise_conv2d(
         Tensor: Same shape as ``x``.
     """
     if needs_plain_ops():
-        return _convolve_in_program(x, weight, bias)
+        return _convolve_plainly(x, weight, bias)
     in_graph = torch.compiler.is_compiling()
     # a graph serves maps of any size
     is_large = weight.shape[-1] >= FASTER_FROM_SIZE and (in_graph or x[0].numel() > FASTER_ABOVE)
@@ -59,7 +59,7 @@ def depthwise_conv2d(
     return _convolve(x, weight, bias)
 
 
-def _convolve_in_program(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _convolve_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve by few kinds of ops, which serve batches and maps of any size."""
     if weight.ndim == 3:
         return _convolve(x.contiguous(), weight, bias)  # in channels_last, not maps of one row or column

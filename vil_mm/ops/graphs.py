@@ -10,10 +10,15 @@ from torch.utils.flop_counter import register_flop_formula
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
 
 
+def constant_in_graphs(function: Callable) -> Callable:
+    """Do what ``torch.compiler.assume_constant_result`` does, which loads the compiler at once, for seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_in_graphs
 def is_transformed() -> bool:
     """Tell whether ``torch.func`` transforms or derivatives are taken in forward mode, where our ops are unknown."""
-    if torch.compiler.is_compiling():
-        return False
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 

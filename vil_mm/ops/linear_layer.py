@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import Allowed, check_arguments, dims
-from .choice import backend_of_environment, constant_in_graphs
-from .graphs import needs_plain_ops, register_op
+from .choice import backend_of_environment
+from .graphs import constant_in_graphs, needs_plain_ops, register_op
 
 OP = 'vil_mm::linear'
 #: From how many multiplications on it gains more than the op costs in Python.
@@ -26,7 +26,7 @@ def _mkl_lacks_avx512() -> bool:
     """Tell whether MKL leaves AVX-512 unused, as on AMD's processors; older PyTorch does not name the processor."""
     capabilities: Mapping = getattr(torch.cpu, 'get_capabilities', dict)()
     has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    return has_both and 'AMD' in capabilities.get('cpu_name', '') and capabilities['avx512_f']
+    return has_both and 'AMD' in capabilities.get('cpu_name', '') and capabilities.get('avx512_f', False)
 
 
 @constant_in_graphs
@@ -54,9 +54,7 @@ def linear(
     Returns:
         Tensor: ``(..., out)``.
     """
-    is_plain = type(x) in PLAIN and type(weight) in PLAIN and x.dtype == weight.dtype == torch.float32
-    is_eligible = is_plain and x.is_cpu and x.ndim > 1 and not torch.is_autocast_enabled('cpu')
-    if not is_eligible or needs_plain_ops() or torch.jit.is_tracing() or not _prefers_onednn():
+    if not _takes(x, weight, bias) or needs_plain_ops() or not _prefers_onednn():
         return F.linear(x, weight, bias)
     # a graph serves any number of tokens
     if not torch.compiler.is_compiling() and x.numel() * len(weight) < FASTER_FROM:
@@ -64,9 +62,21 @@ def linear(
     return torch.ops.vil_mm.linear(x, weight, bias)
 
 
+def _takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Tell whether oneDNN takes these tensors; PyTorch gets all others, and refuses those that do not fit."""
+    if torch.jit.is_tracing() or torch.is_autocast_enabled('cpu'):
+        return False
+    tensors = (x, weight) if bias is None else (x, weight, bias)
+    is_plain = all(type(one) in PLAIN and one.is_cpu and one.dtype == torch.float32 for one in tensors)
+    fits = x.ndim > 1 and x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+    return is_plain and fits
+
+
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not x.numel():  # oneDNN refuses sums of nothing
+        return F.linear(x, weight, bias)
     bias = None if bias is None else bias.contiguous()  # its strides would be ignored
-    count = max(1, -(-x.shape[-1] // TERMS_PER_SUM))
+    count = -(-x.shape[-1] // TERMS_PER_SUM)
     output = None
     for part, weights in zip(x.tensor_split(count, -1), weight.tensor_split(count, -1)):
         if not (weights.is_contiguous() or weights.T.is_contiguous()):
@@ -77,17 +87,19 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _save(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[:2])
+    x, weight = inputs[:2]
+    ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight if ctx.needs_input_grad[0] else None)
 
 
 def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
+    multiply = F.linear if needs_plain_ops() else torch.ops.vil_mm.linear
     grad_x = grad_weight = grad_bias = None
     if ctx.needs_input_grad[0]:
-        grad_x = torch.ops.vil_mm.linear(grad, weight.T, None)
-    grad, x = grad.flatten(0, -2), x.flatten(0, -2)
+        grad_x = multiply(grad, weight.T, None)
+    grad = grad.reshape(-1, grad.shape[-1])
     if ctx.needs_input_grad[1]:
-        grad_weight = torch.ops.vil_mm.linear(grad.T, x.T, None)
+        grad_weight = multiply(grad.T, x.reshape(-1, x.shape[-1]).T, None)
     if ctx.needs_input_grad[2]:
         grad_bias = grad.sum(0)
     return grad_x, grad_weight, grad_bias
@@ -96,7 +108,7 @@ def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
 register_op(
     OP,
     _multiply,
-    fake=lambda x, weight, bias: x.new_empty(*x.shape[:-1], len(weight)),
+    fake=lambda x, weight, bias: x.new_empty(*x.shape[:-1], weight.shape[0]),
     flops=lambda x_shape, w_shape, *args, out_shape: 2 * out_shape.numel() * w_shape[1],
 )
 torch.library.register_autograd(OP, _differentiate, setup_context=_save)

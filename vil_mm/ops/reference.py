@@ -1,4 +1,4 @@
-"""Sliding-window attention in plain PyTorch: the readable oracle and the export path."""
+"""Sliding-window attention in plain PyTorch: the readable oracle, for exported programs and transforms too."""
 
 import torch
 import torch.nn.functional as F

@@ -8,6 +8,6 @@ from ...ops import linear
 class Linear(nn.Linear):
     """PyTorch's linear layer, computed by :func:`vil_mm.ops.linear`."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Transform ``(..., in_features)`` into ``(..., out_features)``."""
-        return linear(x, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)

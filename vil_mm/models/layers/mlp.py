@@ -1,6 +1,7 @@
 """Multi-layer perceptron."""
 
 from mmcv.cnn.bricks.transformer import FFN
+from torch import nn
 
 from ...arguments import DropPathRate, Rate, Size, check_arguments
 from .linear import Linear
@@ -27,5 +28,12 @@ class MLP(FFN):
             ffn_drop=drop_rate,
             dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
         )
-        self.layers[0][0] = Linear(embed_dims, hidden_dims)
-        self.layers[1] = Linear(hidden_dims, embed_dims)
+        self.layers[0][0] = _take_over(self.layers[0][0])
+        self.layers[1] = _take_over(self.layers[1])
+
+
+def _take_over(layer: nn.Linear) -> Linear:
+    """Make a layer ours without drawing its weights again."""
+    ours = Linear(layer.in_features, layer.out_features, device='meta')
+    ours.weight, ours.bias = layer.weight, layer.bias
+    return ours
