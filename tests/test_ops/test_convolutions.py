@@ -128,7 +128,7 @@ def test_depthwise_in_graphs(own_kernels, memory_format):
     inputs = x, randn(2, 4, 3, 3) if own_kernels else randn(4, 3, 3), randn(4)
     op = torch.ops.vil_mm.depthwise_conv2d
     torch.library.opcheck(op.default, inputs)
-    for function in (op, depthwise_conv._convolve_in_program):
+    for function in (op, depthwise_conv._convolve_plainly):
         assert_same(function, expected_convolution, inputs)
         assert_same(lambda x, weight, function=function: function(x, weight, None), expected_convolution, inputs[:2])
 

@@ -57,7 +57,6 @@ class Rows:
 
     def __init__(self, model: ExportedModel, size: int, folder: Path) -> None:
         self.model, self.size, self.folder = model, size, folder
-        self.programs = {}
 
     def compiled(self, dynamic: bool) -> tuple[Run, None]:
         """Compile the model."""
@@ -67,11 +66,11 @@ class Rows:
     def exported(self, name: str, dynamic: str = 'size') -> tuple[Run, Path]:
         """Export the model."""
         path = self.folder / f'{dynamic}{FORMATS[name].ending}'
-        if dynamic not in self.programs:
-            margins = MARGINS if dynamic == 'size' else (0, 0)
-            images = make_images(False, 3, 2, self.size + margins[0], self.size + margins[1])
-            self.programs[dynamic] = export(self.model, images, dynamic)
-        FORMATS[name].write(self.programs[dynamic], path, dict(outputs=['logits']))
+        margins = MARGINS if dynamic == 'size' else (0, 0)
+        images = make_images(False, 3, 2, self.size + margins[0], self.size + margins[1])
+        # anew for each format: AOTInductor computed wrong results from a program that had been written as ONNX
+        program = export(self.model, images, dynamic)
+        FORMATS[name].write(program, path, dict(outputs=['logits']))
         return FORMATS[name].open(path), path
 
     def converted(self, name: str, convert: Callable[[Path, Path], None]) -> tuple[Run, Path]:
