@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses import FakeTensor
 
+from ._library import allows_tf32
 from .backends import BACKENDS, Backend, check_backend
 from .graphs import constant_in_graphs, needs_plain_ops
 from .self_check.checking import Subject, find_or_check, find_verdict
@@ -130,11 +131,8 @@ def choose_proven(
 
 def precision_of(dtype: torch.dtype, device: torch.device) -> str:
     """Name the precision of products on a device, one of ``self_check.problems.PRECISIONS``."""
-    if dtype == torch.float32 and device.type == 'cuda':
-        matmul = torch.backends.cuda.matmul
-        # the older setting cannot be read where the newer one is in use
-        if matmul.fp32_precision == 'tf32' if hasattr(matmul, 'fp32_precision') else matmul.allow_tf32:
-            return 'tf32'
+    if dtype == torch.float32 and device.type == 'cuda' and allows_tf32():
+        return 'tf32'
     return str(dtype).removeprefix('torch.')
 
 

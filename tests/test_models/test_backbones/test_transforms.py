@@ -10,7 +10,7 @@ from tests.test_models.test_backbones.test_contract import BACKBONES, build
 
 @pytest.fixture(params=BACKBONES)
 def function(request):
-    """A number for a batch of images, in float64, and the images."""
+    """A function from a batch of images to a number, in float64."""
     model = build(request.param).eval().double().requires_grad_(False)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -49,9 +49,9 @@ def pad_to_multiple(x: FeatureMap, divisor: Size) -> Tensor:
 def to_channels_last(x: FeatureMap) -> Tensor:
     """Copy a feature map ``(N, C, h, w)`` to ``channels_last``, in which maps become tokens without a copy.
 
-    Not where only plain ops serve: in an exported program, to choose the format of a convolution of a map
-    in ``channels_last``, PyTorch asks whether the map is only one token high or
-    wide, and takes the answer for a rule.
+    Not where only plain ops serve: in an exported program, to choose the format
+    of a convolution of a map in ``channels_last``, PyTorch asks whether the map
+    is only one token high or wide, and takes the answer for a rule.
     """
     return x.contiguous(memory_format=torch.contiguous_format if needs_plain_ops() else torch.channels_last)
 
