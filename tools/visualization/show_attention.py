@@ -28,7 +28,8 @@ from vil_mm.engine.fitting import check_inference
 from vil_mm.engine.launch import run
 from vil_mm.engine.pictures import check_target
 from vil_mm.models.attentions.base_attention import BaseAttention
-from vil_mm.models.layers import pad_to_windows
+from vil_mm.models.attentions.window_attention import WindowAttention
+from vil_mm.ops import join_windows
 
 
 def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
@@ -140,29 +141,27 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
         attention(x, hw_shape)
     for handle in handles:
         handle.remove()
-    projected.sort(key=lambda part: part.ndim)  # windows project the grid on its own, and the global tokens after it
-    if not projected or (projected[-1].ndim == 3 and projected[-1].shape[1] != x.shape[1]):
+    projected.reverse()  # windows project the grid, and after it the global tokens
+    is_cut = isinstance(attention, WindowAttention)
+    if not projected or not (is_cut or sum(part[..., 0].numel() for part in projected) == x.shape[1]):
         raise ValueError(f'{type(attention).__name__} does not project its tokens one by one, so they have no weights')
-    values = [part[0].flatten(0, -2)[:, 2 * attention.embed_dims :] for part in projected]
+    values = [part.flatten(0, -2)[:, 2 * attention.embed_dims :] for part in projected]
     output = outputs[0][0, token - x.shape[1]]
     weights = []
     for head in range(attention.num_heads):
         size = attention.embed_dims // attention.num_heads
         channels = slice(head * size, (head + 1) * size)
         gradients = torch.autograd.grad(output[head * size], projected, retain_graph=True)
-        parts = [gradient[0, ..., 2 * attention.embed_dims + head * size] for gradient in gradients]
+        parts = [gradient[..., 2 * attention.embed_dims + head * size] for gradient in gradients]
         total = sum(part.flatten() @ value[:, channels] for part, value in zip(parts, values))
-        exact = torch.allclose(total, output[channels], rtol=1e-3, atol=1e-4 * float(output.abs().max()))
+        exact = torch.allclose(total, output[channels], rtol=1e-3, atol=1e-4 * output.abs().max().item())
         if not exact or min(float(part.min()) for part in parts) < -1e-6:
             raise ValueError(
                 f'{type(attention).__name__} gives no weights to the tokens: its output is no sum of their values'
             )
-        if parts[-1].ndim == 2:
-            top, left = 0, 0
-            if parts[-1].shape != hw_shape:
-                top, left = pad_to_windows(x.new_zeros(1, *hw_shape, 1), attention.window_size, attention.padding)[1]
-            parts[-1] = parts[-1][top : top + hw_shape[0], left : left + hw_shape[1]].flatten()
-        weights.append(torch.cat(parts))
+        if is_cut:
+            parts[-1] = join_windows(parts[-1][..., None], hw_shape, attention.padding)
+        weights.append(torch.cat([part.flatten() for part in parts]))
     return torch.stack(weights).detach()
 
 

@@ -7,3 +7,6 @@ from .depthwise_conv import depthwise_conv2d as depthwise_conv2d
 from .inhomogeneous_conv import inhomogeneous_conv2d as inhomogeneous_conv2d
 from .linear_layer import linear as linear
 from .sliding_window_attention import sliding_window_attention as sliding_window_attention
+from .windows import cut_windows as cut_windows
+from .windows import fit_windows as fit_windows
+from .windows import join_windows as join_windows

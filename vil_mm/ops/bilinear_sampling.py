@@ -14,10 +14,10 @@ from .graphs import needs_plain_ops
 def sample_bilinear(
     values: Annotated[Tensor, dims('N', 'h * w', 'heads', 'C')],
     hw_shape: tuple[Size, Size],
-    rows: Annotated[Tensor, dims('N', 'y', 'x', 'heads', 'i')],
-    columns: Annotated[Tensor, dims('N', 'y', 'x', 'heads', 'j')],
+    rows: Annotated[Tensor, dims('N * windows', 'heads', 'i')],
+    columns: Annotated[Tensor, dims('N * windows', 'heads', 'j')],
 ) -> Tensor:
-    """Sample a grid of tokens bilinearly where rows and columns cross, with zeros beyond the grid.
+    """Sample windows of a grid bilinearly, where their rows and columns cross, with zeros beyond the grid.
 
     The result is that of ``grid_sample`` on maps ``(N * heads, C, h, w)``, but
     tokens are read where they lie, and coordinates have their own precision.
@@ -25,20 +25,29 @@ def sample_bilinear(
     Args:
         values (Tensor): ``(N, h * w, heads, C)``.
         hw_shape (tuple[int, int]): ``h`` and ``w``.
-        rows (Tensor): ``(N, y, x, heads, i)``, in tokens: 0 to ``h - 1`` on the
-            grid.
-        columns (Tensor): ``(N, y, x, heads, j)``, in tokens: 0 to ``w - 1`` on
+        rows (Tensor): ``(N * windows, heads, i)``, in tokens: 0 to ``h - 1`` on
             the grid.
+        columns (Tensor): ``(N * windows, heads, j)``, in tokens: 0 to ``w - 1``
+            on the grid.
 
     Returns:
-        Tensor: ``(N, y, x, heads, i, j, C)``.
+        Tensor: ``(N * windows, heads, i, j, C)``.
+
+    Raises:
+        ValueError: If the grids do not have equally many windows.
     """
     batch, length, heads, channels = values.shape
+    num_windows = max(1, rows.shape[0] // max(1, batch))
+    if rows.shape[0] != batch * num_windows:
+        raise ValueError(
+            f'rows has shape {tuple(rows.shape)}, must be (N * windows, heads, i), as many windows for each of '
+            f'N={batch} grids'
+        )
     row, row_weight = _neighbors(rows, hw_shape[0])
     column, column_weight = _neighbors(columns, hw_shape[1])
-    first = torch.arange(batch, device=values.device)[:, None] * length * heads
-    first = first + torch.arange(heads, device=values.device)
-    row = row * (hw_shape[1] * heads) + first[:, None, None, :, None, None]
+    image = torch.arange(rows.shape[0], device=values.device) // num_windows
+    first = image[:, None] * (length * heads) + torch.arange(heads, device=values.device)
+    row = row * (hw_shape[1] * heads) + first[..., None, None]
     index = row[..., :, None, :, None] + (column * heads)[..., None, :, None, :]
     weight = row_weight[..., :, None, :, None] * column_weight[..., None, :, None, :]
     index, weight = index.flatten(-2), weight.flatten(-2).to(values.dtype)

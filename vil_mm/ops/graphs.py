@@ -27,6 +27,11 @@ def needs_plain_ops() -> bool:
     return _is_exporting() or is_transformed()
 
 
+def is_padding(*lengths: int) -> bool:
+    """Tell whether to pad by these lengths: in a graph always, so that it serves padded and unpadded sizes."""
+    return torch.compiler.is_compiling() or any(lengths)
+
+
 def register_op(name: str, run: Callable, fake: Callable, flops: Callable | None = None) -> None:
     """Make an op, not by ``torch.library.custom_op``, whose first call would load the compiler and so take seconds.
 

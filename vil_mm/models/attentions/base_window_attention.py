@@ -8,8 +8,8 @@ from einops import repeat
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, one_of
-from ...ops import attend
-from ..layers import RelativePositionBias, join_windows
+from ...ops import attend, join_windows
+from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
 
 
@@ -55,17 +55,17 @@ class BaseWindowAttention(BaseAttention):
             table_shape = (2 * window_size - 1, 2 * window_size - 1)
             self.relative_position_bias = RelativePositionBias(table_shape, num_heads, self.num_global_tokens)
 
-    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]:
+    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Make the queries, keys and values of the windows.
 
         Args:
             grid (Tensor): Grid tokens, ``(N, h, w, in_dims)``.
 
         Returns:
-            tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]: Queries, keys
-            and values of the windows, each ``(N, y, x, heads, window_size ** 2,
-            d)``; the projection of the grid, ``(N, h, w, 3 * embed_dims)``; and
-            how many rows and columns of padding come before those of the grid.
+            tuple[tuple[Tensor, ...], Tensor | None]: Queries, keys and values
+            of the windows, each ``(N * y * x, heads, window_size ** 2, d)``;
+            and the projection of the grid, ``(N, h, w, 3 * embed_dims)``, which
+            may be None if there are no global tokens.
         """
         raise NotImplementedError
 
@@ -73,21 +73,18 @@ class BaseWindowAttention(BaseAttention):
         """Attend within the windows; see :meth:`BaseAttention.forward`."""
         self.check_tokens(x, hw_shape)
         num_global, bias, window = self.num_global_tokens, self.relative_position_bias, self.window_size
-        windows, qkv, before = self.make_windows(x[:, num_global:].unflatten(1, hw_shape))
-        counts = windows[0].shape[:3]
-        q, k, v = (part.flatten(0, 2) for part in windows)
+        (q, k, v), qkv = self.make_windows(x[:, num_global:].unflatten(1, hw_shape))
         if num_global:
             of_global = self.split_heads(self.qkv(x[:, :num_global]))
-            num_windows = counts[1] * counts[2]
             k, v = (
-                torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=num_windows), in_windows], dim=2)
+                torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=q.shape[0] // x.shape[0]), in_windows], dim=2)
                 for tokens, in_windows in zip(of_global[1:], (k, v))
             )
         if bias is None:
             out = attend(q, k, v, None, self.dropout_p, self.scale)
         else:
             out = bias.attend(q, k, v, (window, window), self.dropout_p, self.scale)
-        out = join_windows(out.unflatten(0, counts), before, hw_shape)
+        out = join_windows(merge_heads(out), hw_shape, self.padding).flatten(1, 2)
         if num_global:
             of_grid = self.split_heads(qkv.flatten(1, 2))
             k, v = (torch.cat(pair, dim=2) for pair in zip(of_global[1:], of_grid[1:]))

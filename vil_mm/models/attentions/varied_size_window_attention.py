@@ -6,9 +6,9 @@ from einops import rearrange
 from torch import Tensor
 
 from ...arguments import Size, check_arguments
-from ...ops import sample_bilinear
+from ...ops import cut_windows, fit_windows, sample_bilinear
 from ...registry import MODELS
-from ..layers import Linear, cut_windows, pad_to_windows
+from ..layers import Linear
 from .base_window_attention import BaseWindowAttention
 
 
@@ -78,18 +78,17 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         for layer in (self.qkv, self.proj, self.predict):
             layer.reset_parameters()
 
-    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]:
+    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Cut the queries and sample keys and values; see :meth:`BaseWindowAttention.make_windows`."""
         qkv = self.qkv(grid)
         q, kv = qkv.tensor_split([self.embed_dims], dim=3)
         kv = rearrange(kv, 'n h w (p heads d) -> n (h w) heads (p d)', p=2, heads=self.num_heads)
         sampled = sample_bilinear(kv, (grid.shape[1], grid.shape[2]), *self._sampling_points(grid))
-        k, v = rearrange(sampled, 'n y x h i j (p d) -> p n y x h (i j) d', p=2).unbind(0)
-        q, before = pad_to_windows(q, self.window_size, self.padding)
-        return (cut_windows(q, self.window_size, self.num_heads)[0], k, v), qkv, before
+        q = self.split_heads(cut_windows(q, self.window_size, self.padding))
+        return (*q, *sampled.flatten(2, 3).chunk(2, dim=-1)), qkv
 
     def _sampling_points(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the rows and the columns of the grid that each window samples, both ``(N, y, x, heads, window_size)``.
+        """Find the rows and the columns of the grid that each window samples, both ``(N * y * x, heads, window_size)``.
 
         They are computed in at least float32: in lower precision, neighboring
         points could not be told apart.
@@ -98,21 +97,22 @@ class VariedSizeWindowAttention(BaseWindowAttention):
             grid (Tensor): Grid tokens, ``(N, h, w, in_dims)``.
         """
         window, hw_shape = self.window_size, grid.shape[1:3]
-        padded, before = pad_to_windows(grid, window, self.padding)
-        means = F.avg_pool2d(padded.permute(0, 3, 1, 2), window).permute(0, 2, 3, 1)
+        means = cut_windows(grid, window, self.padding).mean(dim=1)
         with torch.autocast(grid.device.type, enabled=False):
             predicted = self.predict(F.leaky_relu(means).to(self.predict.weight.dtype))
         predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-        offsets, scales = rearrange(predicted, 'n y x (what h xy) -> what xy n y x h 1', what=2, xy=2)
-        counts = [torch.sym_max(1, size // window) for size in hw_shape]
+        offsets, scales = rearrange(predicted, 'b (what h xy) -> what xy b h 1', what=2, xy=2)
+        counts, before = zip(*(fit_windows(size, window, self.padding) for size in hw_shape))
+        whole_windows = [torch.sym_max(1, size // window) for size in hw_shape]
         if self.swap_window_counts:
-            counts.reverse()
-        inside = torch.arange(window, device=grid.device, dtype=predicted.dtype) - (window - 1) / 2
+            whole_windows.reverse()
+        index = torch.arange(means.shape[0], device=grid.device)
+        places = index // counts[1] % counts[0], index % counts[1]
+        inside = torch.arange(window, device=grid.device, dtype=predicted.dtype)
         points = []
         for axis in (0, 1):  # rows, columns; the predictions have x first
-            size = padded.shape[1 + axis]
-            plain = torch.arange(size, device=grid.device, dtype=predicted.dtype).unflatten(0, (-1, 1, 1, window))
-            plain = plain.transpose(0, axis) - before[axis]
-            offset = offsets[1 - axis] * ((size - 1) / (2 * counts[axis]))
-            points.append(plain + scales[1 - axis] * inside + offset)
+            start = places[axis] * window - before[axis]
+            offset = offsets[1 - axis] * ((counts[axis] * window - 1) / (2 * whole_windows[axis]))
+            plain = start[:, None, None] + inside
+            points.append(plain + scales[1 - axis] * (inside - (window - 1) / 2) + offset)
         return tuple(points)

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from ...ops import cut_windows, join_windows
 from ...registry import MODELS
-from ..layers import cut_windows, pad_to_windows
 from .base_window_attention import BaseWindowAttention
 
 
@@ -23,10 +23,10 @@ class WindowAttention(BaseWindowAttention):
         **kwargs: Arguments of :class:`BaseWindowAttention`.
     """
 
-    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor, tuple[int, int]]:
-        """Cut the projection of the padded grid; see :meth:`BaseWindowAttention.make_windows`."""
-        h, w = grid.shape[1:3]
-        padded, (top, left) = pad_to_windows(grid, self.window_size, self.padding)
-        qkv = self.qkv(padded)
-        windows = cut_windows(qkv, self.window_size, self.num_heads, parts=3).unbind(0)
-        return windows, qkv.narrow(1, top, h).narrow(2, left, w), (top, left)
+    def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Project windows of the padded grid; see :meth:`BaseWindowAttention.make_windows`."""
+        windows = self.qkv(cut_windows(grid, self.window_size, self.padding))
+        parts = self.split_heads(windows)
+        if not self.num_global_tokens:
+            return parts, None
+        return parts, join_windows(windows, (grid.shape[1], grid.shape[2]), self.padding)

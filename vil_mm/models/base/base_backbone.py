@@ -172,7 +172,7 @@ class BaseBackbone(BaseModule):
 
     def _warn_of_partial_patches(self, height: int, width: int) -> None:
         """Warn once if the maps of different stages will not show the same part of the image."""
-        if self._warned or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self._warned:  # in this order, graphs do not depend on the warning
             return
         stride = math.prod(stage.embed.stride for stage in self.stages[: max(self.out_indices) + 1])
         if not (height % stride or width % stride):

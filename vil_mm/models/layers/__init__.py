@@ -28,6 +28,3 @@ from .position_embedding import AbsolutePositionEmbedding as AbsolutePositionEmb
 from .position_embedding import resize_positions as resize_positions
 from .relative_position_bias import RelativePositionBias as RelativePositionBias
 from .relative_position_bias import resize_bias_table as resize_bias_table
-from .windows import cut_windows as cut_windows
-from .windows import join_windows as join_windows
-from .windows import pad_to_windows as pad_to_windows

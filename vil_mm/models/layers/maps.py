@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, dims
-from ...ops.graphs import needs_plain_ops
+from ...ops.graphs import is_padding, needs_plain_ops, register_op
 
 FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
 Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
@@ -31,11 +31,6 @@ def missing_to_multiple(size: int, divisor: int) -> int:
     if needs_plain_ops():
         return (size + divisor - 1) // divisor * divisor - size
     return -(-size // divisor) * divisor - size
-
-
-def is_padding(*lengths: int) -> bool:
-    """Tell whether to pad by these lengths: in a graph always, so that it serves padded and unpadded sizes."""
-    return torch.compiler.is_compiling() or any(lengths)
 
 
 @check_arguments
@@ -65,11 +60,22 @@ def to_tokens(x: FeatureMap) -> Tensor:
 @check_arguments
 def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
     """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
+    if torch.compiler.is_compiling() and torch.is_grad_enabled() and not needs_plain_ops():
+        return torch.ops.vil_mm.to_map(x, *hw_shape)
     featmap = x.mT.unflatten(2, hw_shape)
-    if needs_plain_ops():
-        return featmap.contiguous()  # see to_channels_last
-    if torch.compiler.is_compiling() and torch.is_grad_enabled():
-        # Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them:
-        # which of 32 * w and 32 is larger, it cannot tell
-        return featmap.clone()
-    return featmap
+    # see to_channels_last
+    return featmap.contiguous() if needs_plain_ops() else featmap
+
+
+def _copy_to_map(x: Tensor, h: int, w: int) -> Tensor:
+    return x.mT.unflatten(2, (h, w)).clone(memory_format=torch.channels_last)
+
+
+def _fake_map(x: Tensor, h: int, w: int) -> Tensor:
+    return x.new_empty(x.shape[0], h, w, x.shape[2]).permute(0, 3, 1, 2)
+
+
+# Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them: which of
+# 32 * w and 32 is larger, it cannot tell. The output of an op is no view.
+register_op('vil_mm::to_map', _copy_to_map, _fake_map)
+torch.library.register_autograd('vil_mm::to_map', lambda ctx, grad: (to_tokens(grad), None, None))
