@@ -16,7 +16,7 @@ OP = 'vil_mm::linear'
 #: From how many multiplications on it gains more than the op costs in Python.
 FASTER_FROM = 2**22
 #: How many products oneDNN sums at once: few enough for the error to stay below twice MKL's.
-TERMS_PER_SUM = 512
+TERMS_PER_SUM = 768
 #: Other tensors, such as quantized weights, have a way of their own.
 PLAIN = (Tensor, nn.Parameter)
 
@@ -77,12 +77,15 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     bias = None if bias is None else bias.contiguous()  # its strides would be ignored
     count = -(-x.shape[-1] // TERMS_PER_SUM)
+    multiply = torch.ops.mkldnn._linear_pointwise
     output = None
     for part, weights in zip(x.tensor_split(count, -1), weight.tensor_split(count, -1)):
         if not (weights.is_contiguous() or weights.T.is_contiguous()):
             weights = weights.contiguous()  # with other strides, oneDNN takes a thousand times as long
-        product = torch.ops.mkldnn._linear_pointwise(part, weights, bias if output is None else None, 'none', [], '')
-        output = product if output is None else output.add_(product)
+        if output is None:
+            output = multiply(part, weights, bias, 'none', [], '')
+        else:
+            output = multiply.binary(part, output, weights, None, 'add')
     return output
 
 
