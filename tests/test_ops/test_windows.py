@@ -18,9 +18,9 @@ GRIDS = [
 OPS = torch.ops.vil_mm
 
 
-def make_grid(hw_shape, dtype=torch.float64):
+def make_grid(hw_shape, batch=2):
     """Make one whose tokens differ, of which only some channels are used."""
-    return torch.randn(2, *hw_shape, 8, dtype=dtype)[..., 1:6]
+    return torch.randn(batch, *hw_shape, 8, dtype=torch.float64)[..., 1:6]
 
 
 @pytest.mark.parametrize('hw_shape, padding, before', GRIDS)
@@ -39,10 +39,11 @@ def test_equals_slices(hw_shape, padding, before):
     assert torch.equal(join_windows(windows, hw_shape, padding), x)
 
 
-@pytest.mark.parametrize('hw_shape, padding, before', GRIDS)
-def test_ops_of_graphs(hw_shape, padding, before):
+@pytest.mark.parametrize('batch', [0, 1, 2])
+@pytest.mark.parametrize('hw_shape, padding, before', [*GRIDS, ((4, 6), 'both', (1, 0))])
+def test_ops_of_graphs(hw_shape, padding, before, batch):
     """They give what the functions give, in new memory, with derivatives of any order."""
-    x = make_grid(hw_shape).requires_grad_()
+    x = make_grid(hw_shape, batch).requires_grad_()
     windows = OPS.cut_windows(x, 3, padding)
     assert torch.equal(windows, cut_windows(x, 3, padding))
     grid = OPS.join_windows(windows.detach(), *hw_shape, padding)
@@ -71,13 +72,15 @@ def test_one_graph_for_all_grids():
             torch.testing.assert_close(*(torch.autograd.grad(output.square().sum(), x) for output in outputs))
 
 
-@pytest.mark.parametrize('shape', [(5, 9, 5), (6, 8, 5)])
+@pytest.mark.parametrize('shape', [(5, 9, 5), (6, 8, 5), (5, 0, 5)])
 def test_windows_of_another_grid(shape):
     with pytest.raises(ValueError, match=r'windows has shape .* cover hw_shape=\(5, 7\)'):
         join_windows(torch.randn(shape), (5, 7))
 
 
-def test_samples_of_uneven_grids():
-    points = torch.zeros(3, 2, 4)
-    with pytest.raises(ValueError, match=r'rows has shape \(3, 2, 4\), must be .* for each of N=2 grids'):
-        sample_bilinear(torch.randn(2, 12, 2, 8), (3, 4), points, points)
+@pytest.mark.parametrize('name, shape', [('rows', (3, 2, 4)), ('columns', (1, 2, 4)), ('columns', (4, 1, 4))])
+def test_samples_of_uneven_grids(name, shape):
+    points = dict(rows=torch.zeros(4, 2, 4), columns=torch.zeros(4, 2, 4))
+    points[name] = torch.zeros(shape)
+    with pytest.raises(ValueError, match=rf'{name} has shape .* must be .* heads=2, .* for each of N=2 grids'):
+        sample_bilinear(torch.randn(2, 12, 2, 8), (3, 4), **points)

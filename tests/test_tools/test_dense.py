@@ -20,6 +20,8 @@ from vil_mm.models import (
     VariedSizeWindowAttention,
     WindowAttention,
 )
+from vil_mm.models.attentions.base_attention import BaseAttention, merge_heads
+from vil_mm.ops import attend, cut_windows, join_windows
 
 LEAVES = sorted(
     path
@@ -218,10 +220,18 @@ def test_weights_of_windows_of_varied_size():
     torch.testing.assert_close(attention.proj(output), attention(x, (8, 7))[0, 20])
 
 
+class OwnWindows(BaseAttention):
+    """Projects windows that fill the grid, in another order than its tokens."""
+
+    def forward(self, x, hw_shape):
+        q, k, v = self.split_heads(self.qkv(cut_windows(x.unflatten(1, hw_shape), 3)))
+        return self.proj(join_windows(merge_heads(attend(q, k, v)), hw_shape).flatten(1, 2))
+
+
 def test_attention_without_weights():
-    for other in (SpatialReductionAttention(8, 2), LinformerAttention(8, 2, grid_size=(5, 6))):
+    for other in (SpatialReductionAttention(8, 2), LinformerAttention(8, 2, grid_size=(6, 6)), OwnWindows(8, 2)):
         with pytest.raises(ValueError, match=rf'{type(other).__name__} (does not project|gives no weights to the)'):
-            attention_weights(other, torch.randn(1, 30, 8), (5, 6), 3)
+            attention_weights(other, torch.randn(1, 36, 8), (6, 6), 3)
 
 
 def test_scenes_of_another_run_are_not_mixed_in(tmp_path):

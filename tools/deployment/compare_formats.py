@@ -119,8 +119,6 @@ def measure(family: str, size: int, rounds: int, skipped: list[str]) -> dict[str
     """Fill the rows of a family."""
     torch.manual_seed(0)
     torch.compiler.reset()
-    # graphs for all sizes depend on which maps the windows fill, so that some models need more than PyTorch's 8
-    torch._dynamo.config.recompile_limit = 64
     results, runs = {}, {}
     with TemporaryDirectory() as folder:
         rows = Rows(build_model(*FAMILIES[family]), size, Path(folder))

@@ -7,6 +7,7 @@ attentions that mix tokens first. The image is drawn as the network gets it, aft
 """
 
 import argparse
+import math
 from pathlib import Path
 
 import matplotlib
@@ -143,7 +144,9 @@ def attention_weights(attention: BaseAttention, x: Tensor, hw_shape: tuple[int, 
         handle.remove()
     projected.reverse()  # windows project the grid, and after it the global tokens
     is_cut = isinstance(attention, WindowAttention)
-    if not projected or not (is_cut or sum(part[..., 0].numel() for part in projected) == x.shape[1]):
+    shapes = [tuple(part.shape[:-1]) for part in projected]
+    is_whole = all(shape[0] == 1 for shape in shapes) and sum(map(math.prod, shapes)) == x.shape[1]
+    if not projected or not (is_cut or is_whole):
         raise ValueError(f'{type(attention).__name__} does not project its tokens one by one, so they have no weights')
     values = [part.flatten(0, -2)[:, 2 * attention.embed_dims :] for part in projected]
     output = outputs[0][0, token - x.shape[1]]

@@ -34,15 +34,17 @@ def sample_bilinear(
         Tensor: ``(N * windows, heads, i, j, C)``.
 
     Raises:
-        ValueError: If the grids do not have equally many windows.
+        ValueError: If the grids do not have equally many windows, or heads
+            differ.
     """
     batch, length, heads, channels = values.shape
     num_windows = max(1, rows.shape[0] // max(1, batch))
-    if rows.shape[0] != batch * num_windows:
-        raise ValueError(
-            f'rows has shape {tuple(rows.shape)}, must be (N * windows, heads, i), as many windows for each of '
-            f'N={batch} grids'
-        )
+    for name, points in (('rows', rows), ('columns', columns)):
+        if points.shape[:2] != (batch * num_windows, heads):
+            raise ValueError(
+                f'{name} has shape {tuple(points.shape)}, must be (N * windows, heads={heads}, ...), as many windows '
+                f'for each of N={batch} grids, in rows and in columns'
+            )
     row, row_weight = _neighbors(rows, hw_shape[0])
     column, column_weight = _neighbors(columns, hw_shape[1])
     image = torch.arange(rows.shape[0], device=values.device) // num_windows

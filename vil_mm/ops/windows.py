@@ -67,7 +67,7 @@ def join_windows(
     Raises:
         ValueError: If these are not the windows of such a grid.
     """
-    window_size = _window_size(windows)
+    window_size = max(1, _window_size(windows))
     rows, columns = (fit_windows(size, window_size)[0] for size in hw_shape)
     if windows.shape[1] != window_size**2 or windows.shape[0] % (rows * columns):
         raise ValueError(
@@ -106,7 +106,10 @@ def _join(windows: Tensor, h: int, w: int, padding: str) -> Tensor:
     (rows, top), (columns, left) = (fit_windows(size, window_size, padding) for size in (h, w))
     grid = windows.unflatten(1, (window_size, window_size)).unflatten(0, (-1, rows, columns)).transpose(2, 3)
     grid = grid.clone(memory_format=torch.contiguous_format).flatten(3, 4).flatten(1, 2)
-    return grid.narrow(1, top, h).narrow(2, left, w).contiguous()  # graphs could not tell the size of a slice
+    if is_padding(rows * window_size - h, columns * window_size - w):
+        grid = grid.narrow(1, top, h).narrow(2, left, w)  # graphs could not tell the size of a slice
+        grid = grid.clone(memory_format=torch.contiguous_format)
+    return grid
 
 
 def _fake_cut(x: Tensor, window_size: int, padding: str) -> Tensor:

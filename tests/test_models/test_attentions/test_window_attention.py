@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vil_mm.models import FullAttention, WindowAttention
+from vil_mm.models import FullAttention, VariedSizeWindowAttention, WindowAttention
 
 
 def build(cls, **kwargs):
@@ -45,6 +45,14 @@ def test_equals_full_attention_in_each_window(bias, num_global, padding, in_dims
         everywhere.load_state_dict({name: t for name, t in state.items() if 'relative_position' not in name})
         global_out = everywhere(x, (5, 7))[:, :num_global]
         assert torch.allclose(out[:, :num_global], global_out) is not bias
+
+
+@pytest.mark.parametrize('num_global', [0, 1])
+@pytest.mark.parametrize('cls', [WindowAttention, VariedSizeWindowAttention])
+def test_no_images(cls, num_global):
+    attention = build(cls, num_global_tokens=num_global, window_size=3)
+    x = torch.randn(0, num_global + 35, 8, dtype=torch.float64)
+    assert attention(x, (5, 7)).shape == x.shape
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_compiled(family, training, dynamic, monkeypatch):
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
     if not training:  # a graph for all sizes, and others for single images and for maps that are one token high
         monkeypatch.setattr(torch._dynamo.config, 'recompile_limit', 3)
+    # in training, two sizes: each has a graph of its own, which takes minutes
     for batch, *size in shapes(training)[: None if dynamic and not training else 2]:
         images = torch.randn(batch, 3, *size, dtype=dtype)
         if training:

@@ -1,5 +1,6 @@
 """The base of attentions within windows that do not overlap."""
 
+import math
 from typing import Annotated
 
 import torch
@@ -8,7 +9,7 @@ from einops import repeat
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, one_of
-from ...ops import attend, join_windows
+from ...ops import attend, fit_windows, join_windows
 from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
 
@@ -64,8 +65,8 @@ class BaseWindowAttention(BaseAttention):
         Returns:
             tuple[tuple[Tensor, ...], Tensor | None]: Queries, keys and values
             of the windows, each ``(N * y * x, heads, window_size ** 2, d)``;
-            and the projection of the grid, ``(N, h, w, 3 * embed_dims)``, which
-            may be None if there are no global tokens.
+            and the keys and values of the grid, ``(N, h, w, 2 *
+            embed_dims)``, which may be None if there are no global tokens.
         """
         raise NotImplementedError
 
@@ -73,11 +74,12 @@ class BaseWindowAttention(BaseAttention):
         """Attend within the windows; see :meth:`BaseAttention.forward`."""
         self.check_tokens(x, hw_shape)
         num_global, bias, window = self.num_global_tokens, self.relative_position_bias, self.window_size
-        (q, k, v), qkv = self.make_windows(x[:, num_global:].unflatten(1, hw_shape))
+        (q, k, v), kv = self.make_windows(x[:, num_global:].unflatten(1, hw_shape))
         if num_global:
             of_global = self.split_heads(self.qkv(x[:, :num_global]))
+            num_windows = math.prod(fit_windows(size, window)[0] for size in hw_shape)
             k, v = (
-                torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=q.shape[0] // x.shape[0]), in_windows], dim=2)
+                torch.cat([repeat(tokens, 'n h g d -> (n w) h g d', w=num_windows), in_windows], dim=2)
                 for tokens, in_windows in zip(of_global[1:], (k, v))
             )
         if bias is None:
@@ -86,8 +88,8 @@ class BaseWindowAttention(BaseAttention):
             out = bias.attend(q, k, v, (window, window), self.dropout_p, self.scale)
         out = join_windows(merge_heads(out), hw_shape, self.padding).flatten(1, 2)
         if num_global:
-            of_grid = self.split_heads(qkv.flatten(1, 2))
-            k, v = (torch.cat(pair, dim=2) for pair in zip(of_global[1:], of_grid[1:]))
+            of_grid = self.split_heads(kv.flatten(1, 2))
+            k, v = (torch.cat(pair, dim=2) for pair in zip(of_global[1:], of_grid))
             global_bias = None if bias is None else bias.for_global(out.shape[1], q.dtype)
             global_out = F.scaled_dot_product_attention(
                 of_global[0], k, v, global_bias, self.dropout_p, scale=self.scale

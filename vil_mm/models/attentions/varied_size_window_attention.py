@@ -80,12 +80,11 @@ class VariedSizeWindowAttention(BaseWindowAttention):
 
     def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Cut the queries and sample keys and values; see :meth:`BaseWindowAttention.make_windows`."""
-        qkv = self.qkv(grid)
-        q, kv = qkv.tensor_split([self.embed_dims], dim=3)
-        kv = rearrange(kv, 'n h w (p heads d) -> n (h w) heads (p d)', p=2, heads=self.num_heads)
-        sampled = sample_bilinear(kv, (grid.shape[1], grid.shape[2]), *self._sampling_points(grid))
+        q, kv = self.qkv(grid).tensor_split([self.embed_dims], dim=3)
+        values = rearrange(kv, 'n h w (p heads d) -> n (h w) heads (p d)', p=2, heads=self.num_heads)
+        sampled = sample_bilinear(values, (grid.shape[1], grid.shape[2]), *self._sampling_points(grid))
         q = self.split_heads(cut_windows(q, self.window_size, self.padding))
-        return (*q, *sampled.flatten(2, 3).chunk(2, dim=-1)), qkv
+        return (*q, *sampled.flatten(2, 3).chunk(2, dim=-1)), kv
 
     def _sampling_points(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Find the rows and the columns of the grid that each window samples, both ``(N * y * x, heads, window_size)``.

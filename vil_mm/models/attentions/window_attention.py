@@ -25,8 +25,8 @@ class WindowAttention(BaseWindowAttention):
 
     def make_windows(self, grid: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Project windows of the padded grid; see :meth:`BaseWindowAttention.make_windows`."""
-        windows = self.qkv(cut_windows(grid, self.window_size, self.padding))
-        parts = self.split_heads(windows)
-        if not self.num_global_tokens:
-            return parts, None
-        return parts, join_windows(windows, (grid.shape[1], grid.shape[2]), self.padding)
+        qkv = self.qkv(cut_windows(grid, self.window_size, self.padding))
+        kv = None
+        if self.num_global_tokens:
+            kv = join_windows(qkv[..., self.embed_dims :], (grid.shape[1], grid.shape[2]), self.padding)
+        return self.split_heads(qkv), kv
