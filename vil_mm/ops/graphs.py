@@ -27,6 +27,11 @@ def needs_plain_ops() -> bool:
     return _is_exporting() or is_transformed()
 
 
+def is_compiled() -> bool:
+    """Tell whether a compiler will run this here, so that graphs may hold our ops whole."""
+    return torch.compiler.is_compiling() and not needs_plain_ops()
+
+
 def is_padding(*lengths: int) -> bool:
     """Tell whether to pad by these lengths: in a graph always, so that it serves padded and unpadded sizes."""
     return torch.compiler.is_compiling() or any(lengths)

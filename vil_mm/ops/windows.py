@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import Size, check_arguments, dims, one_of
-from .graphs import is_padding, needs_plain_ops, register_op
+from .graphs import is_compiled, is_padding, register_op
 
 Padding = Annotated[str, one_of('end', 'both')]
 
@@ -44,7 +44,7 @@ def cut_windows(x: Annotated[Tensor, dims('N', 'h', 'w', 'C')], window_size: Siz
     Returns:
         Tensor: Windows in rows, ``(N * y * x, window_size ** 2, C)``, contiguous.
     """
-    run = torch.ops.vil_mm.cut_windows if _in_graph() else _cut
+    run = torch.ops.vil_mm.cut_windows if is_compiled() else _cut
     return run(x, window_size, padding)
 
 
@@ -74,17 +74,8 @@ def join_windows(
             f'windows has shape {tuple(windows.shape)}, must be (N * y * x, window_size**2, C), where y by x windows '
             f'cover hw_shape={tuple(hw_shape)}'
         )
-    run = torch.ops.vil_mm.join_windows if _in_graph() else _join
+    run = torch.ops.vil_mm.join_windows if is_compiled() else _join
     return run(windows, *hw_shape, padding)
-
-
-def _in_graph() -> bool:
-    """Tell whether to hide how this works from a compiler.
-
-    It would compile anew for every way in which windows fill grids: it asks
-    whether there is padding, and whether a copy is needed.
-    """
-    return torch.compiler.is_compiling() and not needs_plain_ops()
 
 
 def _window_size(windows: Tensor) -> int:
@@ -132,6 +123,8 @@ def _save_join(ctx, inputs, output) -> None:
     ctx.window_size = _window_size(windows)
 
 
+# Without the ops, PyTorch would compile anew for every way in which windows fill grids: it asks whether there is
+# padding, and whether a copy is needed.
 register_op('vil_mm::cut_windows', _cut, _fake_cut)
 register_op('vil_mm::join_windows', _join, _fake_join)
 torch.library.register_autograd(

@@ -79,7 +79,7 @@ def test_compiled(family, training, dynamic, monkeypatch):
     # for the ways in which its maps are padded
     if not training and family != 'dwnet-dynamic':
         monkeypatch.setattr(torch._dynamo.config, 'recompile_limit', 3)
-    # in training, two sizes: each has a graph of its own, which takes minutes
+    # in training, two sizes: each may have a graph of its own, which takes minutes
     for batch, *size in shapes(training)[: None if dynamic and not training else 2]:
         images = torch.randn(batch, 3, *size, dtype=dtype)
         if training:

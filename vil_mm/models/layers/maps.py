@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, dims
-from ...ops.graphs import is_padding, needs_plain_ops, register_op
+from ...ops.graphs import is_compiled, is_padding, needs_plain_ops, register_op
 
 FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
 Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
@@ -60,11 +60,10 @@ def to_tokens(x: FeatureMap) -> Tensor:
 @check_arguments
 def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
     """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
-    if torch.compiler.is_compiling() and torch.is_grad_enabled() and not needs_plain_ops():
+    if is_compiled() and torch.is_grad_enabled():
         return torch.ops.vil_mm.to_map(x, *hw_shape)
     featmap = x.mT.unflatten(2, hw_shape)
-    # see to_channels_last
-    return featmap.contiguous() if needs_plain_ops() else featmap
+    return featmap.contiguous() if needs_plain_ops() else featmap  # see to_channels_last
 
 
 def _copy_to_map(x: Tensor, h: int, w: int) -> Tensor:
