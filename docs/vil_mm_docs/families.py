@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vil_mm.models import DWNet, L2ViT, ViL, ViTAEv2
 from vil_mm.models.attentions import VariedSizeWindowAttention, WindowAttention
-from vil_mm.models.layers import to_map, to_tokens
+from vil_mm.ops import to_map, to_tokens
 
 from .pictures import COLORS, HIDDEN, QUERY, SEEN, legend, save
 

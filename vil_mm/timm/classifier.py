@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..arguments import Allowed, Count, Rate, Size, check_arguments, one_of
 from ..models.base import BaseBackbone
-from ..models.layers import norm_tokens, to_map
+from ..models.layers import norm_tokens
+from ..ops import to_map
 
 #: Names of parameters that published recipes do not decay, besides norms and biases, which timm itself tells.
 NOT_DECAYED = 'global_tokens', 'position_embed', 'relative_position_bias'

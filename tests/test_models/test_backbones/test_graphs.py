@@ -75,9 +75,8 @@ def test_compiled(family, training, dynamic, monkeypatch):
     dtype = torch.float64 if training else torch.float32
     model = build_varied(family).train(training).to(dtype)
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
-    # a graph for all sizes, and others for single images and for maps that are one token high; Dynamic-DWNet has more,
-    # for the ways in which its maps are padded
-    if not training and family != 'dwnet-dynamic':
+    # a graph for all sizes, and others for single images and for maps that are one token high
+    if not training:
         monkeypatch.setattr(torch._dynamo.config, 'recompile_limit', 3)
     # in training, two sizes: each may have a graph of its own, which takes minutes
     for batch, *size in shapes(training)[: None if dynamic and not training else 2]:

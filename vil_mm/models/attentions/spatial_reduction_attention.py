@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...arguments import Size, check_arguments
-from ...ops import linear
+from ...ops import linear, to_map
 from ...registry import MODELS
-from ..layers import skip_other_shapes, to_map
+from ..layers import skip_other_shapes
 from .base_attention import BaseAttention, merge_heads
 
 

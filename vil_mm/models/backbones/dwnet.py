@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...arguments import Rate, Size, check_arguments, one_of
+from ...ops import to_map, to_tokens
 from ...registry import MODELS, NormCfg
 from ..base import BaseBackbone, BaseBlock, OutputNorm, Recomputed, Stage, arch_settings, drop_path_rates
 from ..layers import (
@@ -19,8 +20,6 @@ from ..layers import (
     PatchMerging,
     PointwiseConv,
     pad_to_multiple,
-    to_map,
-    to_tokens,
 )
 
 KERNEL_SIZE = 7
@@ -73,10 +72,12 @@ class DWNetBlock(BaseBlock):
     def mix_tokens(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Convolve; see :meth:`BaseBlock.mix_tokens`."""
         featmap = to_map(x, hw_shape)
-        if self.pad_size_divisor is not None:
+        if self.pad_size_divisor is None:
+            mixed = to_tokens(self.mixer(featmap))
+        else:
             featmap = pad_to_multiple(featmap, self.pad_size_divisor)
-        mixed = self.mixer(featmap).narrow(2, 0, hw_shape[0]).narrow(3, 0, hw_shape[1])
-        return x + self.drop_path(to_tokens(mixed))
+            mixed = to_tokens(self.mixer(featmap), hw_shape)
+        return x + self.drop_path(mixed)
 
 
 @MODELS.register_module()

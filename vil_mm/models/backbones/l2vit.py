@@ -7,6 +7,7 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from ...arguments import Rate, Size, check_arguments
+from ...ops import to_map, to_tokens
 from ...registry import MODELS, InitCfg, NormCfg
 from ..base import (
     AttentionBlock,
@@ -28,8 +29,6 @@ from ..layers import (
     grid_of,
     pad_to_multiple,
     to_channels_last,
-    to_map,
-    to_tokens,
 )
 
 #: Strides of the first stage's embedding, and of the later ones.

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ...arguments import Rate, Size, check_arguments
+from ...ops import to_map, to_tokens
 from ...registry import MODELS, NormCfg
 from ..base import (
     AttentionBlock,
@@ -16,7 +17,7 @@ from ..base import (
     grid_sizes,
 )
 from ..base.arch import SWIN_SIZES
-from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging, to_map, to_tokens
+from ..layers import ConvPositionEncoding, PatchEmbedding, PatchMerging
 
 PATCH_SIZE = 4
 POSITION_KERNEL_SIZE = 7

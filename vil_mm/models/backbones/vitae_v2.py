@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...arguments import Rate, Size, check_arguments
+from ...ops import to_map, to_tokens
 from ...registry import MODELS, NormCfg
 from ..base import (
     MLP_RATIO,
@@ -30,8 +31,6 @@ from ..layers import (
     grid_of,
     pad_to_multiple,
     to_channels_last,
-    to_map,
-    to_tokens,
 )
 from .vitae_v2_arch import ARCH_ZOO, resolve_arch
 

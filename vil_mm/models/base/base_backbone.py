@@ -14,8 +14,9 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from ...arguments import NOT_EMPTY, Count, at_least, check_arguments, one_of
+from ...ops import to_map
 from ...registry import InitCfg, NormCfg
-from ..layers import CheckpointError, Comparison, abbreviate, adapt_channels, compare, norm_tokens, to_map
+from ..layers import CheckpointError, Comparison, abbreviate, adapt_channels, compare, norm_tokens
 from .stage import Stage
 
 OutputNorm = Annotated[str, one_of('last', 'each')]

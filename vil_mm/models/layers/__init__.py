@@ -16,8 +16,6 @@ from .loading import skip_other_shapes as skip_other_shapes
 from .maps import grid_of as grid_of
 from .maps import pad_to_multiple as pad_to_multiple
 from .maps import to_channels_last as to_channels_last
-from .maps import to_map as to_map
-from .maps import to_tokens as to_tokens
 from .mlp import MLP as MLP
 from .norms import build_token_norm as build_token_norm
 from .norms import norm_tokens as norm_tokens

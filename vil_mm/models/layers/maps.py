@@ -1,16 +1,12 @@
-"""Feature maps: padding them, and turning them into tokens and back."""
-
-from typing import Annotated
+"""Sizes and formats of feature maps."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...arguments import Size, check_arguments, dims
-from ...ops.graphs import is_compiled, is_padding, needs_plain_ops, register_op
-
-FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
-Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
+from ...arguments import Size, check_arguments
+from ...ops.graphs import is_padding, needs_plain_ops
+from ...ops.maps import FeatureMap
 
 
 @check_arguments
@@ -49,32 +45,3 @@ def to_channels_last(x: FeatureMap) -> Tensor:
     is only one token high or wide, and takes the answer for a rule.
     """
     return x.contiguous(memory_format=torch.contiguous_format if needs_plain_ops() else torch.channels_last)
-
-
-@check_arguments
-def to_tokens(x: FeatureMap) -> Tensor:
-    """View a feature map ``(N, C, h, w)`` as tokens ``(N, h * w, C)``; no copy in ``channels_last``."""
-    return x.flatten(2).mT
-
-
-@check_arguments
-def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
-    """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
-    if is_compiled() and torch.is_grad_enabled():
-        return torch.ops.vil_mm.to_map(x, *hw_shape)
-    featmap = x.mT.unflatten(2, hw_shape)
-    return featmap.contiguous() if needs_plain_ops() else featmap  # see to_channels_last
-
-
-def _copy_to_map(x: Tensor, h: int, w: int) -> Tensor:
-    return x.mT.unflatten(2, (h, w)).clone(memory_format=torch.channels_last)
-
-
-def _fake_map(x: Tensor, h: int, w: int) -> Tensor:
-    return x.new_empty(x.shape[0], h, w, x.shape[2]).permute(0, 3, 1, 2)
-
-
-# Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them: which of
-# 32 * w and 32 is larger, it cannot tell. The output of an op is no view.
-register_op('vil_mm::to_map', _copy_to_map, _fake_map)
-torch.library.register_autograd('vil_mm::to_map', lambda ctx, grad: (to_tokens(grad), None, None))

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ...arguments import Size, check_arguments
+from ...ops.maps import Tokens
 from ...registry import NormCfg
-from .maps import Tokens
 
 #: Norms of feature maps ``(N, C, H, W)``.
 MAP_NORMS = _NormBase, nn.GroupNorm

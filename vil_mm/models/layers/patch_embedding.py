@@ -1,12 +1,12 @@
 """Patch embedding."""
 
-import torch
 from torch import Tensor, nn
 
 from ...arguments import Rate, Size, check_arguments
+from ...ops import to_tokens
 from ...registry import NormCfg
 from .base_embedding import BaseEmbedding
-from .maps import grid_of, pad_to_multiple, to_tokens
+from .maps import grid_of, pad_to_multiple
 from .norms import build_token_norm
 
 
@@ -32,9 +32,5 @@ class PatchEmbedding(BaseEmbedding):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Embed a map, zero-padded below and on the right to whole patches; see :class:`BaseEmbedding`."""
-        x = pad_to_multiple(x, self.stride)
-        if torch.compiler.is_compiling() and torch.is_grad_enabled():
-            # Inductor saves no view for the backward pass if it cannot tell the order of its strides
-            x = x.contiguous()
-        x = self.projection(x)
+        x = self.projection(pad_to_multiple(x, self.stride))
         return self.drop(self.norm(to_tokens(x))), grid_of(x)

@@ -1,0 +1,77 @@
+"""Turning tokens into feature maps and back."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..arguments import Size, check_arguments, dims
+from .graphs import is_compiled, needs_plain_ops, register_op
+
+FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
+Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
+
+
+@check_arguments
+def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
+    """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
+    if is_compiled() and torch.is_grad_enabled():
+        return torch.ops.vil_mm.to_map(x, *hw_shape)
+    featmap = x.mT.unflatten(2, hw_shape)
+    return featmap.contiguous() if needs_plain_ops() else featmap  # see layers.to_channels_last
+
+
+@check_arguments
+def to_tokens(x: FeatureMap, hw_shape: tuple[Size, Size] | None = None) -> Tensor:
+    """Turn a feature map into tokens.
+
+    Args:
+        x (Tensor): ``(N, C, H, W)``.
+        hw_shape (tuple[int, int], optional): Height and width ``(h, w)`` of
+            the map without its padding below and on the right. Defaults to
+            None: all of it becomes tokens.
+
+    Returns:
+        Tensor: ``(N, h * w, C)``; of all of a map, a view.
+    """
+    if hw_shape is None:
+        return x.flatten(2).mT
+    run = torch.ops.vil_mm.crop_to_tokens if is_compiled() else _crop_to_tokens
+    return run(x, *hw_shape)
+
+
+def _copy_to_map(x: Tensor, h: int, w: int) -> Tensor:
+    return x.mT.unflatten(2, (h, w)).clone(memory_format=torch.channels_last)
+
+
+def _crop_to_tokens(x: Tensor, h: int, w: int) -> Tensor:
+    grid = x.narrow(2, 0, h).narrow(3, 0, w).movedim(1, 3)
+    return grid.clone(memory_format=torch.contiguous_format).flatten(1, 2)
+
+
+def _fake_map(x: Tensor, h: int, w: int) -> Tensor:
+    return x.new_empty(x.shape[0], h, w, x.shape[2]).permute(0, 3, 1, 2)
+
+
+def _fake_tokens(x: Tensor, h: int, w: int) -> Tensor:
+    return x.new_empty(x.shape[0], h * w, x.shape[1])
+
+
+def _save_crop(ctx, inputs, output) -> None:
+    x, *ctx.hw_shape = inputs
+    ctx.padding = [size - own for size, own in zip(x.shape[2:], ctx.hw_shape)]
+
+
+def _pad_gradient(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    rows, columns = ctx.padding
+    return F.pad(torch.ops.vil_mm.to_map(grad, *ctx.hw_shape), (0, columns, 0, rows)), None, None
+
+
+# Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them: which of
+# 32 * w and 32 is larger, it cannot tell. The output of an op is no view.
+register_op('vil_mm::to_map', _copy_to_map, _fake_map)
+torch.library.register_autograd('vil_mm::to_map', lambda ctx, grad: (to_tokens(grad), None, None))
+# Without this one, PyTorch would compile anew for every way in which a map is padded: it asks whether a copy is needed.
+register_op('vil_mm::crop_to_tokens', _crop_to_tokens, _fake_tokens)
+torch.library.register_autograd('vil_mm::crop_to_tokens', _pad_gradient, setup_context=_save_crop)
