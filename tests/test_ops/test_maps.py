@@ -31,6 +31,21 @@ def test_cropped_tokens(hw_shape, memory_format):
     assert torch.autograd.gradcheck(op, args) and torch.autograd.gradgradcheck(op, args)
 
 
+def test_tokens_stay_views():
+    x = torch.randn(2, 12, 5)
+    featmap = to_map(x, (3, 4))
+    for tokens in (to_tokens(featmap), to_tokens(featmap, (3, 4))):
+        assert torch.equal(tokens, x) and tokens.data_ptr() == x.data_ptr()
+
+
+def test_other_sizes_are_refused():
+    with pytest.raises(ValueError, match=r'x has shape \(2, 10, 3\), must be \(N, h \* w, C\) with hw_shape=\(3, 4\)'):
+        to_map(torch.randn(2, 10, 3), (3, 4))
+    for hw_shape in ((5, 5), (4, 6)):
+        with pytest.raises(ValueError, match=r'x has shape \(2, 3, 4, 5\), must be .* at least hw_shape=\(\d, \d\)'):
+            to_tokens(torch.randn(2, 3, 4, 5), hw_shape)
+
+
 def test_one_graph_for_all_padding():
     """Whether a map is padded or not, below or on the right; with the gradient."""
 

@@ -226,6 +226,17 @@ def test_arguments():
         timm.create_model('vil_nano', out_type='cls_token')
     with pytest.raises(ValueError, match=r"output_fmt='NLC' must be 'NCHW'"):
         model.forward_intermediates(torch.randn(1, 3, 32, 64), output_fmt='NLC')
+    for words, message in (((-3,), 'num_classes=-3 must be'), ((3, 'foo'), "global_pool='foo' must be")):
+        with pytest.raises(ValueError, match=message):
+            model.reset_classifier(*words)
+    assert model.num_classes == 1000 and model.head.fc.out_features == 1000
+    features = timm.create_model('vil_nano', features_only=True)
+    for batch, message in (
+        (torch.randn(1, 3, 2, 8), r'size \(2, 8\), must be'),
+        (torch.randn(3, 8, 8), 'must be \\(N'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            features(batch)
     with pytest.raises(ValueError, match='in_chans=0 must be'):
         timm.create_model('vil_nano', in_chans=0)
 

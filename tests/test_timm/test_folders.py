@@ -11,7 +11,7 @@ from mmengine.logging import MMLogger
 from tests.test_timm.test_contract import SHORT, create, images, randomize, slowly
 from vil_mm.models import ViL
 from vil_mm.models.layers import CheckpointError
-from vil_mm.timm import ARCHITECTURES, from_pretrained, save_pretrained
+from vil_mm.timm import ARCHITECTURES, Classifier, from_pretrained, save_pretrained
 
 
 @pytest.mark.parametrize('name', slowly(ARCHITECTURES, SHORT))
@@ -75,6 +75,52 @@ def test_folders_that_are_refused(tmp_path):
     file.write_bytes(data)
     with pytest.raises(CheckpointError, match='is damaged: the SHA-256 of its tensors'):
         from_pretrained(tmp_path)
+
+
+def test_dtype(tmp_path):
+    model = timm.create_model('dwnet_nano', dtype=torch.bfloat16)
+    save_pretrained(model, tmp_path)
+    for dtype in (None, torch.bfloat16):
+        read = from_pretrained(tmp_path, dtype=dtype)
+        expected = model.head.fc.weight.to(dtype or torch.float32)
+        assert read.head.fc.weight.dtype == expected.dtype and torch.equal(read.head.fc.weight, expected)
+
+
+def test_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    save_pretrained(create('dwnet_nano'), '~/mine')
+    assert (tmp_path / 'mine/model.safetensors').is_file() and from_pretrained('~/mine')
+
+
+def test_models_that_cannot_be_written(tmp_path):
+    """What the folder holds stays as it is."""
+    save_pretrained(create('dwnet_nano'), tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    pruned = create('dwnet_nano')
+    pruned.prune_intermediate_layers([1])
+    for model, message in (
+        (
+            create('dwnet_nano', num_classes=7, norm_cfg=dict(type=torch.nn.BatchNorm2d)),
+            "'norm_cfg' is not serializable",
+        ),
+        (pruned, 'model has 2 of its 4 stages'),
+        (Classifier(ViL, arch='nano', img_size=32), r'model was not built by timm\.create_model'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save_pretrained(model, tmp_path)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_damaged_configs(tmp_path):
+    save_pretrained(create('dwnet_nano'), tmp_path)
+    for text, message in (
+        ('{', r'config\.json must hold JSON with the entry "architecture": JSONDecodeError'),
+        ('[]', r'config\.json must hold JSON with the entry "architecture"'),
+        ('{"architecture": "nothing"}', r"config\.json has architecture='nothing', must be a model that timm"),
+    ):
+        (tmp_path / 'config.json').write_text(text)
+        with pytest.raises(ValueError, match=message):
+            from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize('installed', [False, True])

@@ -1,4 +1,4 @@
-"""Exported files: they compute what the model computes, or are deleted; infer.py runs them without PyTorch."""
+"""Exported files: they compute what the model computes, or are not kept; infer.py runs them without PyTorch."""
 
 import importlib.util
 import json
@@ -15,7 +15,8 @@ from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from PIL import Image
 
 from tests.conftest import ROOT, epochs, options, run_tool
-from vil_mm.ops import sliding_window_attention
+from vil_mm.models.attentions import VariedSizeWindowAttention, WindowAttention
+from vil_mm.ops import sliding_window_attention, to_tokens
 
 EXPORT, INFER = 'tools/deployment/export.py', 'tools/deployment/infer.py'
 DIGITS = 'configs/vil/vil-nano_1xb64_digits.py'
@@ -91,7 +92,10 @@ def test_pooling(deployment):
         torch.testing.assert_close(deployment.models.AveragePool(sizes)(x), expected)
 
 
-def test_a_file_that_differs_is_deleted(checkpoint, run_export, tmp_path, deployment, monkeypatch, capsys):
+@pytest.mark.parametrize('earlier', [False, True])
+def test_a_file_that_differs_is_not_kept(earlier, checkpoint, run_export, tmp_path, deployment, monkeypatch):
+    """A file that was there before stays."""
+
     def write(program, path, description):
         path.write_text('wrong')
 
@@ -102,9 +106,37 @@ def test_a_file_that_differs_is_deleted(checkpoint, run_export, tmp_path, deploy
     monkeypatch.setitem(deployment.formats.FORMATS, 'pt2', deployment.formats.Format('.pt2', write, opened))
     monkeypatch.setattr(deployment.export, 'export', lambda *args: None)
     file = tmp_path / 'digits.pt2'
+    if earlier:
+        file.write_text('right')
     with pytest.raises(SystemExit, match=r'logits of images \(1, 3, 32, 32\) differs by .*must be at most 0\.0001'):
         run_export(DIGITS, checkpoint[0], '--format', 'pt2', '--out', file)
-    assert not file.exists() and 'was deleted' in capsys.readouterr().out
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['right'] * earlier
+
+
+def test_program_for_one_shape(checkpoint, run_export, tmp_path, capsys, deployment):
+    path, _, model = checkpoint
+    run_export(DIGITS, path, '--format', 'pt2', '--dynamic', 'none', '--out', tmp_path / 'digits.pt2')
+    assert 'for one shape; with 1 batches of images' in capsys.readouterr().out
+    description = {'vil_mm.json': ''}
+    program = torch.export.load(tmp_path / 'digits.pt2', extra_files=description).module()
+    described = json.loads(description['vil_mm.json'])
+    assert described['classes'] == list('abcdefghij') and described['size'] == [32, 32]
+    assert described['outputs'] == ['logits'] and described['dynamic'] == 'none' and described['pipeline']
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(program(images)['logits'], model(images, mode='tensor'))
+
+
+def test_classes_of_the_test_set(deployment):
+    """If the checkpoint names none."""
+    for dataset, classes in (
+        (dict(type='CIFAR10', metainfo=dict(classes=('a', 'b'))), ['a', 'b']),
+        (dict(type='vil_mm.OtherDataset'), None),
+    ):
+        cfg = Config(dict(default_scope='mmpretrain', test_dataloader=dict(dataset=dataset)))
+        assert deployment.export.find_classes(cfg, dict(meta={})) == classes
+    cfg = Config(dict(default_scope='mmpretrain', test_dataloader=dict(dataset=dict(type='CIFAR10'))))
+    assert deployment.export.find_classes(cfg, {})[:2] == ['airplane', 'automobile']
 
 
 def test_errors(run_export, monkeypatch, capsys):
@@ -126,6 +158,39 @@ def test_other_models(deployment):
     cfg = Config(dict(default_scope='mmpretrain', model=dict(type='MAE')))
     with pytest.raises(ValueError, match=r'model\.type=MAE cannot be exported: it must be a classifier of mmpretrain'):
         deployment.models.wrap(torch.nn.Module(), cfg, raw=False)
+    cfg.default_scope = 'mmaction'
+    with pytest.raises(ValueError, match=r"default_scope='mmaction' of the config must be one of \['mmpretrain', 'mm"):
+        deployment.export.export_file(cfg, SimpleNamespace(shape=[32]))
+
+
+def test_heads_of_detectors(deployment):
+    """Features come first; heads that compute more than scores and boxes are refused."""
+
+    class Head(torch.nn.Module):
+        def __init__(self, kinds):
+            super().__init__()
+            self.kinds = kinds
+
+        def forward(self, features):
+            return [[x + kind for x in features] for kind in range(1, self.kinds + 1)]
+
+    class Detector(torch.nn.Module):
+        def __init__(self, name, kinds):
+            super().__init__()
+            self.backbone, self.roi_head = torch.nn.Identity(), torch.nn.Identity()
+            setattr(self, name, Head(kinds))
+
+        def extract_feat(self, images):
+            return [images, images[..., ::2]]
+
+    cfg, images = Config(dict(default_scope='mmdet', model=dict(type='Any'))), torch.randn(1, 3, 4, 4)
+    outputs = deployment.models.wrap(Detector('rpn_head', 2), cfg, raw=False)(images)
+    assert list(outputs) == [f'{name}_{level}' for name in ('features', 'scores', 'boxes') for level in range(2)]
+    assert torch.equal(outputs['boxes_1'], images[..., ::2] + 2)
+    outputs = deployment.models.wrap(Detector('bbox_head', 2), cfg, raw=False)(images)
+    assert list(outputs) == ['scores_0', 'scores_1', 'boxes_0', 'boxes_1']
+    with pytest.raises(ValueError, match='Head computes 3 kinds of maps, must compute scores and boxes only'):
+        deployment.models.wrap(Detector('bbox_head', 3), cfg, raw=False)(images)
 
 
 def test_steps_of_pipelines(deployment):
@@ -172,14 +237,71 @@ def test_images_are_read_as_openmmlab_reads_them(deployment, tmp_path):
     for step, message in (
         (dict(type='Lighting'), 'the pipeline has the step Lighting'),
         (dict(type='ResizeEdge', scale=24), "ResizeEdge has backend='cv2', must be 'pillow'"),
+        (dict(type='CenterCrop', crop_size=48, auto_pad=True), 'CenterCrop has auto_pad=True, must be False'),
+        (dict(type='LoadImageFromFile', color_type='grayscale'), "has color_type='grayscale', must be 'color'"),
     ):
         with pytest.raises(ValueError, match=message):
             deployment.infer.read_image(tmp_path / 'gray.png', dict(description, pipeline=[step]), resize=True)
 
 
-def test_infer_without_images(tmp_path):
-    result = run_infer(tmp_path / 'a.onnx', tmp_path)
-    assert result.returncode == 2 and f'{tmp_path} holds no images' in result.stderr
+def test_broken_images_are_named(deployment, tmp_path):
+    (tmp_path / 'broken.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'broken\.png cannot be read: cannot identify image file'):
+        deployment.infer.read_image(tmp_path / 'broken.png', {}, resize=False)
+
+
+def test_images_of_different_sizes(deployment, tmp_path):
+    """They are classified one by one, in their order."""
+    for name, value, size in (('a', 2, (4, 5)), ('b', 0, (4, 5)), ('c', 1, (6, 3)), ('d', 2, (6, 3)), ('e', 0, (4, 4))):
+        Image.fromarray(np.full((*size, 3), value, dtype=np.uint8)).save(tmp_path / f'{name}.png')
+    batches = []
+
+    def run(images):
+        batches.append(images.shape)
+        return np.eye(3)[images[:, 0, 0, 0].astype(int)]
+
+    description = dict(dynamic='size', raw=True, classes=['x', 'y', 'z'], pipeline=[])
+    results = deployment.infer.classify(run, description, sorted(tmp_path.iterdir()), 2, resize=True)
+    assert [result['name'] for result in results] == ['z', 'x', 'y', 'z', 'x']
+    assert batches == [(2, 4, 5, 3), (2, 6, 3, 3), (1, 4, 4, 3)]
+    batches.clear()
+    results = deployment.infer.classify(run, description, sorted(tmp_path.iterdir()), 3, resize=True)
+    assert [result['label'] for result in results] == [2, 0, 1, 2, 0] and {shape[0] for shape in batches} == {1}
+
+
+def test_arguments_of_infer(tmp_path):
+    for words, message in (
+        (['a.onnx', tmp_path], f'{tmp_path} holds no images'),
+        (['a.onnx', tmp_path, '--batch-size', 0], '--batch-size 0 must be at least 1'),
+        (['a.txt', tmp_path], r'a.txt must be an .onnx or .xml file'),
+    ):
+        result = run_infer(*words)
+        assert result.returncode == 2 and message in result.stderr
+
+
+@ONNX
+@pytest.mark.parametrize('attention', [WindowAttention, VariedSizeWindowAttention])
+def test_windows_in_onnx(attention, deployment, tmp_path):
+    """For grids of all sizes, which windows fill or not."""
+
+    class OnMap(torch.nn.Module):
+        raw = False
+
+        def __init__(self):
+            super().__init__()
+            self.attn = attention(8, 2, grid_size=(13, 7), window_size=3)
+            for parameter in self.parameters():
+                torch.nn.init.normal_(parameter, std=0.5)
+
+        def forward(self, x):
+            return dict(y=self.attn(to_tokens(x), tuple(x.shape[2:])))
+
+    model, path = OnMap().eval(), tmp_path / 'attention.onnx'
+    with torch.no_grad():
+        program = deployment.export.export(model, torch.randn(2, 8, 13, 7), 'size')
+        deployment.formats.write_onnx(program, path, dict(outputs=['y']))
+        batches = [torch.randn(n, 8, *size) for n, *size in ((1, 9, 9), (2, 10, 11), (3, 2, 5), (1, 1, 8))]
+        deployment.export.compare(model, deployment.formats.open_onnx(path), batches, tolerance=1e-5)
 
 
 @ONNX
@@ -257,16 +379,16 @@ def test_programs_of_pytorch(file_format, checkpoint, run_export, tmp_path, caps
 @pytest.mark.parametrize(
     'config, words, outputs',
     [
-        ('dwnet/segmentation/dwnet-nano_upernet_1xb8-1600i_digit-scenes-128x128', [], {'logits'}),
+        ('dwnet/segmentation/dwnet-nano_upernet_1xb8-1600i_digit-scenes-128x128', [], ['logits']),
         (
             'vil/detection/retinanet_vil-nano_fpn_1xb8-800i_digit-scenes',
             ['--shape', 128, 160, '--dynamic', 'batch'],
-            {f'{name}_{level}' for name in ('scores', 'boxes') for level in range(5)},
+            [f'{name}_{level}' for name in ('scores', 'boxes') for level in range(5)],
         ),
         (
             'vil/detection/mask-rcnn_vil-nano_fpn_1xb8-400i_digit-scenes',
             ['--shape', 128, 160, '--dynamic', 'batch'],
-            {f'{name}_{level}' for name in ('features', 'scores', 'boxes') for level in range(5)},
+            [f'{name}_{level}' for name in ('features', 'scores', 'boxes') for level in range(5)],
         ),
     ],
 )
@@ -277,4 +399,4 @@ def test_segmenters_and_detectors(config, words, outputs, run_export, tmp_path, 
     run_export(f'configs/{config}.py', tmp_path / 'model.pth', *words)
     assert 'differs from the model by at most' in capsys.readouterr().out
     session = onnxruntime.InferenceSession(tmp_path / 'model.onnx', providers=['CPUExecutionProvider'])
-    assert {output.name for output in session.get_outputs()} == outputs
+    assert [output.name for output in session.get_outputs()] == outputs

@@ -47,7 +47,7 @@ def build_model(config: str, changes: dict) -> ExportedModel:
 
 
 class Rows:
-    """What makes the rows of a family's table: each method returns what runs the model, and its file.
+    """What makes the rows of a family's table: what runs the model, and its file.
 
     Args:
         model (ExportedModel): The model.
@@ -57,6 +57,10 @@ class Rows:
 
     def __init__(self, model: ExportedModel, size: int, folder: Path) -> None:
         self.model, self.size, self.folder = model, size, folder
+
+    def eager(self) -> tuple[Run, None]:
+        """Leave the model as it is."""
+        return lambda images: list(self.model(images).values()), None
 
     def compiled(self, dynamic: bool) -> tuple[Run, None]:
         """Compile the model."""
@@ -82,26 +86,26 @@ class Rows:
         convert(source, path)
         return FORMATS[name].open(path), path
 
-    def list(self) -> dict[str, tuple[Callable[[], tuple[Run, Path | None]], str, float]]:
-        """List by name: what makes it, what may differ from call to call, and the tolerance."""
-        return {
-            'eager': (lambda: (lambda images: list(self.model(images).values()), None), 'size', 1e-4),
-            'torch.compile, one shape': (partial(self.compiled, False), 'none', 1e-4),
-            'torch.compile, all sizes': (partial(self.compiled, True), 'size', 1e-4),
-            'torch.export': (partial(self.exported, 'pt2'), 'size', 1e-4),
-            'ONNX, one shape': (partial(self.exported, 'onnx', 'none'), 'none', 1e-4),
-            'ONNX, any number of images': (partial(self.exported, 'onnx', 'batch'), 'batch', 1e-4),
-            'ONNX, all sizes': (partial(self.exported, 'onnx'), 'size', 1e-4),
-            'AOTInductor': (partial(self.exported, 'aoti'), 'size', 1e-4),
-            'OpenVINO': (partial(self.converted, 'openvino', onnx_to_openvino), 'size', 1e-4),
-            'ONNX, int8': (partial(self.converted, 'onnx-int8', onnx_to_int8), 'size', math.inf),
-        }
-
     def check(self, run: Run, dynamic: str, tolerance: float) -> float:
         """Compare with the model."""
         counts = BATCH_SIZES if dynamic != 'none' else (2,)
         shapes = product(counts, test_sizes(self.size, self.size, dynamic))
         return compare(self.model, run, [make_images(False, 3, count, *size) for count, size in shapes], tolerance)
+
+
+#: By name: what makes a row, what may differ from call to call, and the tolerance.
+ROWS: dict[str, tuple[Callable[[Rows], tuple[Run, Path | None]], str, float]] = {
+    'eager': (Rows.eager, 'size', 1e-4),
+    'torch.compile, one shape': (partial(Rows.compiled, dynamic=False), 'none', 1e-4),
+    'torch.compile, all sizes': (partial(Rows.compiled, dynamic=True), 'size', 1e-4),
+    'torch.export': (partial(Rows.exported, name='pt2'), 'size', 1e-4),
+    'ONNX, one shape': (partial(Rows.exported, name='onnx', dynamic='none'), 'none', 1e-4),
+    'ONNX, any number of images': (partial(Rows.exported, name='onnx', dynamic='batch'), 'batch', 1e-4),
+    'ONNX, all sizes': (partial(Rows.exported, name='onnx'), 'size', 1e-4),
+    'AOTInductor': (partial(Rows.exported, name='aoti'), 'size', 1e-4),
+    'OpenVINO': (partial(Rows.converted, name='openvino', convert=onnx_to_openvino), 'size', 1e-4),
+    'ONNX, int8': (partial(Rows.converted, name='onnx-int8', convert=onnx_to_int8), 'size', math.inf),
+}
 
 
 def take_times(runs: dict[str, Run], images: Tensor, rounds: int) -> dict[str, float]:
@@ -122,12 +126,12 @@ def measure(family: str, size: int, rounds: int, skipped: list[str]) -> dict[str
     results, runs = {}, {}
     with TemporaryDirectory() as folder:
         rows = Rows(build_model(*FAMILIES[family]), size, Path(folder))
-        for name, (make, dynamic, tolerance) in rows.list().items():
+        for name, (make, dynamic, tolerance) in ROWS.items():
             if name in skipped:
                 continue
             start = time.perf_counter()
             try:
-                run, path = make()
+                run, path = make(rows)
                 results[name] = dict(difference=rows.check(run, dynamic, tolerance))
                 runs[name] = run
             except Exception as error:  # of any kind: the row says which
@@ -170,6 +174,11 @@ def main() -> None:
     parser.add_argument('--skip', nargs='+', default=[], metavar='ROW', help='rows to leave out')
     parser.add_argument('--out', type=Path, help='.json file of all figures; rows that it holds already stay in it')
     args = parser.parse_args()
+    unknown = set(args.skip) - (ROWS.keys() - {'eager'})
+    if unknown:
+        parser.error(f'--skip {sorted(unknown)} must be in {[name for name in ROWS if name != "eager"]}')
+    if args.rounds < 1:
+        parser.error(f'--rounds {args.rounds} must be at least 1')
     figures = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
     for family in args.families:
         figures[family] = figures.get(family, {}) | measure(family, args.size, args.rounds, args.skip)

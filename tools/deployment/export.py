@@ -4,8 +4,9 @@ A classifier is exported whole, up to its logits; a segmenter, up to logits of t
 precedes the choice of boxes is exported: backbone, neck, and the head of one stage or that of the region proposals.
 The number of boxes differs from image to image, and RoIAlign of mmcv exists in no other runtime.
 
-The file is run at once, with 3 numbers of images and, unless the model has a fixed size, with 3 sizes. If any output
-differs from the model's by more than 1e-4 of its largest value, or of 1 if that is larger, the file is deleted.
+The file is run at once: with 3 numbers of images if that may differ, and with 3 sizes if they may. If any output
+differs from the model's by more than 1e-4 (with products of int8, 0.2) of its largest value, or of 1 if that is larger,
+the file is not kept. One that was there before stays then.
 """
 
 import argparse
@@ -13,10 +14,11 @@ import importlib.util
 from functools import partial
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.fx.experimental._config
-from exported_models import ExportedModel, is_bgr, preprocessor_of, why_fixed, wrap
+from exported_models import TASKS, ExportedModel, is_bgr, preprocessor_of, why_fixed, wrap
 from formats import FORMATS, Run, files_of
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
@@ -157,20 +159,22 @@ def export_file(cfg: Config, args: argparse.Namespace) -> str:
 
     Raises:
         ValueError: If the file does not compute what the model computes. It is
-            deleted then.
+            not kept then.
     """
     try:
         height, width = (args.shape[0], args.shape[-1]) if args.shape else image_size(cfg)
     except ValueError as error:
         raise ValueError(f'--shape is needed: {error}') from error
+    if cfg.get('default_scope') not in TASKS:
+        raise ValueError(f'default_scope={cfg.get("default_scope")!r} of the config must be one of {list(TASKS)}')
     model, checkpoint = build(cfg, args.checkpoint, args.raw)
     channels = cfg.model.backbone.get('in_channels', 3)
     make = partial(make_images, args.raw, channels)
     dynamic, images = args.dynamic, make(1 if args.dynamic == 'none' else 2, height, width)
+    outputs = list(model(images))
     if dynamic == 'size' and (reason := why_fixed(model, images)):
         dynamic = 'batch'
         print(f'The images of the file have a fixed size, {height}x{width}: {reason}')
-    outputs = list(model(images))
     if dynamic == 'size':
         images = make(2, height + MARGINS[0], width + MARGINS[1])
     description = dict(describe(cfg, args, checkpoint), outputs=outputs, dynamic=dynamic, size=[height, width])
@@ -178,14 +182,12 @@ def export_file(cfg: Config, args: argparse.Namespace) -> str:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     counts = BATCH_SIZES if dynamic != 'none' else (1,)
     batches = [make(count, *size) for count, size in product(counts, test_sizes(height, width, dynamic))]
-    try:
-        file_format.write(export(model, images, dynamic), args.out, description)
-        worst = compare(model, file_format.open(args.out), batches, file_format.tolerance)
-    except Exception:
-        for path in files_of(args.out):
-            path.unlink(missing_ok=True)
-        print(f'{args.out} was deleted, because it does not compute what the model computes')
-        raise
+    with TemporaryDirectory(dir=args.out.parent) as folder:
+        path = Path(folder, args.out.name)
+        file_format.write(export(model, images, dynamic), path, description)
+        worst = compare(model, file_format.open(path), batches, file_format.tolerance)
+        for file in files_of(path):
+            file.replace(args.out.parent / file.name)
     what = {'none': 'one shape', 'batch': 'any number of images', 'size': 'any number and size of images'}[dynamic]
     size = sum(path.stat().st_size for path in files_of(args.out)) / 2**20
     return (
@@ -199,7 +201,7 @@ def main() -> None:
     args = parse_args()
     use_safe_checkpoint_loading()
     cfg = launch.load_config(args.config, None, 'none', args.cfg_options)
-    init_default_scope(cfg.default_scope)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
     try:
         print(export_file(cfg, args))
     except ValueError as error:

@@ -110,9 +110,15 @@ class ExportedDetector(ExportedModel):
         """See :class:`ExportedModel`."""
         features = self.model.extract_feat(images)
         two_stages = hasattr(self.model, 'rpn_head')
-        scores, boxes = (self.model.rpn_head if two_stages else self.model.bbox_head)(features)
-        named = dict(scores=scores, boxes=boxes, **(dict(features=features) if two_stages else {}))
-        return {f'{name}_{level}': x for name, maps in named.items() for level, x in enumerate(maps)}
+        head = self.model.rpn_head if two_stages else self.model.bbox_head
+        maps = head(features)
+        if len(maps) != 2:
+            raise ValueError(
+                f'{type(head).__name__} computes {len(maps)} kinds of maps, must compute scores and boxes only'
+            )
+        named = dict(features=features) if two_stages else {}
+        named |= dict(scores=maps[0], boxes=maps[1])
+        return {f'{name}_{level}': x for name, levels in named.items() for level, x in enumerate(levels)}
 
 
 TASKS: dict[str, type[ExportedModel]] = dict(
@@ -141,16 +147,15 @@ def wrap(model: nn.Module, cfg: Config, raw: bool) -> ExportedModel:
     Raises:
         ValueError: If the model cannot be exported.
     """
-    scope = cfg.get('default_scope', 'mmpretrain')
-    needed = dict(mmpretrain=('backbone', 'head'), mmseg=('decode_head',)).get(scope, ('backbone',))
+    needed = dict(mmpretrain=('backbone', 'head'), mmseg=('decode_head',), mmdet=('backbone',))[cfg.default_scope]
     missing = [name for name in needed if not hasattr(model, name)]
-    has_maps = hasattr(model, 'rpn_head') or hasattr(model, 'bbox_head') or scope != 'mmdet'
-    if scope not in TASKS or missing or not has_maps:
+    has_maps = hasattr(model, 'rpn_head') or hasattr(model, 'bbox_head') or cfg.default_scope != 'mmdet'
+    if missing or not has_maps:
         raise ValueError(
             f'model.type={cfg.model.type} cannot be exported: it must be a classifier of mmpretrain, a detector of '
             'mmdet with a bbox_head or rpn_head, or a segmenter of mmseg with a decode_head'
         )
-    return TASKS[scope](model, preprocessor_of(cfg), raw)
+    return TASKS[cfg.default_scope](model, preprocessor_of(cfg), raw)
 
 
 def why_fixed(model: ExportedModel, images: Tensor) -> str | None:

@@ -43,6 +43,13 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
     return run, json.loads(description)
 
 
+def check_loading(image: Image.Image, step: dict) -> Image.Image:
+    """Make sure that ``LoadImageFromFile`` loads images as :func:`read_image` does."""
+    if step.get('color_type', 'color') != 'color':
+        raise ValueError(f"LoadImageFromFile has color_type={step['color_type']!r}, must be 'color'")
+    return image
+
+
 def resize_edge(image: Image.Image, step: dict) -> Image.Image:
     """Do what mmpretrain's ``ResizeEdge`` does with Pillow."""
     backend = step.get('backend', 'cv2')
@@ -58,30 +65,38 @@ def resize_edge(image: Image.Image, step: dict) -> Image.Image:
 
 def center_crop(image: Image.Image, step: dict) -> Image.Image:
     """Do what mmcv's ``CenterCrop`` does."""
+    if step.get('auto_pad'):
+        raise ValueError('CenterCrop has auto_pad=True, must be False. Pad before and give --no-resize')
     size = step['crop_size']
     width, height = (size, size) if isinstance(size, int) else size
     left, top = (max(0, round((have - want) / 2)) for have, want in zip(image.size, (width, height)))
     return image.crop((left, top, min(image.width, left + width), min(image.height, top + height)))
 
 
-#: Steps of a pipeline that change the image.
-STEPS: dict[str, Callable[[Image.Image, dict], Image.Image]] = dict(ResizeEdge=resize_edge, CenterCrop=center_crop)
-OTHER_STEPS = ('LoadImageFromFile', 'PackInputs')
+#: What the steps of a pipeline do with the image.
+STEPS: dict[str, Callable[[Image.Image, dict], Image.Image]] = dict(
+    LoadImageFromFile=check_loading,
+    ResizeEdge=resize_edge,
+    CenterCrop=center_crop,
+    PackInputs=lambda image, step: image,
+)
 
 
 def read_image(path: Path, description: dict, resize: bool) -> np.ndarray:
     """Read an image as the file takes it, without the axis of the batch."""
-    with Image.open(path) as file:
-        if file.mode[0] in 'IF':
-            raise ValueError(f'{path} has the mode {file.mode}, must have 8 bits per channel')
-        # turned as OpenMMLab turns it
-        image = ImageOps.exif_transpose(file).convert('RGB')
+    try:
+        with Image.open(path) as file:
+            if file.mode[0] in 'IF':
+                raise ValueError(f'{path} has the mode {file.mode}, must have 8 bits per channel')
+            # turned as OpenMMLab turns it
+            image = ImageOps.exif_transpose(file).convert('RGB')
+    except OSError as error:  # also if it is no image
+        raise ValueError(f'{path} cannot be read: {error}') from error
     for step in description['pipeline'] if resize else ():
         name = step['type'].split('.')[-1]
-        if name in STEPS:
-            image = STEPS[name](image, step)
-        elif name not in OTHER_STEPS:
-            raise ValueError(f'the pipeline has the step {name}, known are {[*STEPS, *OTHER_STEPS]}. Give --no-resize')
+        if name not in STEPS:
+            raise ValueError(f'the pipeline has the step {name}, known are {list(STEPS)}. Give --no-resize')
+        image = STEPS[name](image, step)
     pixels = np.asarray(image)
     if description['dynamic'] != 'size' and list(pixels.shape[:2]) != description['size']:
         height, width = description['size']
@@ -125,6 +140,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.model.suffix not in ('.onnx', '.xml'):
         parser.error(f'{args.model} must be an .onnx or .xml file')
+    if args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size} must be at least 1')
     paths = sorted(path for path in args.folder.rglob('*') if path.suffix.lower() in ENDINGS)
     if not paths:
         parser.error(f'{args.folder} holds no images')

@@ -115,7 +115,7 @@ def write_checkpoint(checkpoint: dict, path: str | Path) -> None:
         path (str | Path): The file. If its name ends in ``.safetensors``, it is
             written in that format, with the values of ``meta`` as strings.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     meta = {**checkpoint['meta'], DIGEST: digest(checkpoint['state_dict'])}
     part = path.with_name(f'.{os.getpid()}-{path.name}')
     try:

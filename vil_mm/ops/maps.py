@@ -15,7 +15,21 @@ Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
 
 @check_arguments
 def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
-    """View tokens ``(N, h * w, C)`` as a feature map ``(N, C, h, w)`` in ``channels_last``."""
+    """Turn tokens into a feature map.
+
+    Args:
+        x (Tensor): ``(N, h * w, C)``.
+        hw_shape (tuple[int, int]): Height and width of the map.
+
+    Returns:
+        Tensor: ``(N, C, h, w)``. Outside of graphs and transforms, a view in
+        ``channels_last``.
+
+    Raises:
+        ValueError: If these are not the tokens of such a map.
+    """
+    if x.shape[1] != hw_shape[0] * hw_shape[1]:
+        raise ValueError(f'x has shape {tuple(x.shape)}, must be (N, h * w, C) with hw_shape={tuple(hw_shape)}')
     if is_compiled() and torch.is_grad_enabled():
         return torch.ops.vil_mm.to_map(x, *hw_shape)
     featmap = x.mT.unflatten(2, hw_shape)
@@ -33,21 +47,28 @@ def to_tokens(x: FeatureMap, hw_shape: tuple[Size, Size] | None = None) -> Tenso
             None: all of it becomes tokens.
 
     Returns:
-        Tensor: ``(N, h * w, C)``; of all of a map, a view.
+        Tensor: ``(N, h * w, C)``. Without ``hw_shape``, a view.
+
+    Raises:
+        ValueError: If the map is smaller than ``hw_shape``.
     """
     if hw_shape is None:
         return x.flatten(2).mT
-    run = torch.ops.vil_mm.crop_to_tokens if is_compiled() else _crop_to_tokens
-    return run(x, *hw_shape)
+    if x.shape[2] < hw_shape[0] or x.shape[3] < hw_shape[1]:
+        raise ValueError(f'x has shape {tuple(x.shape)}, must be (N, C, H, W), at least hw_shape={tuple(hw_shape)}')
+    return torch.ops.vil_mm.crop_to_tokens(x, *hw_shape) if is_compiled() else _crop(x, *hw_shape).flatten(1, 2)
 
 
 def _copy_to_map(x: Tensor, h: int, w: int) -> Tensor:
     return x.mT.unflatten(2, (h, w)).clone(memory_format=torch.channels_last)
 
 
+def _crop(x: Tensor, h: int, w: int) -> Tensor:
+    return x.narrow(2, 0, h).narrow(3, 0, w).movedim(1, 3)
+
+
 def _crop_to_tokens(x: Tensor, h: int, w: int) -> Tensor:
-    grid = x.narrow(2, 0, h).narrow(3, 0, w).movedim(1, 3)
-    return grid.clone(memory_format=torch.contiguous_format).flatten(1, 2)
+    return _crop(x, h, w).clone(memory_format=torch.contiguous_format).flatten(1, 2)
 
 
 def _fake_map(x: Tensor, h: int, w: int) -> Tensor:

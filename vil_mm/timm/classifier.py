@@ -22,6 +22,7 @@ from ..ops import to_map
 NOT_DECAYED = 'global_tokens', 'position_embed', 'relative_position_bias'
 
 BackboneClass = Annotated[type, Allowed(lambda kind: issubclass(kind, BaseBackbone), 'a subclass of BaseBackbone')]
+Pooling = Annotated[str, one_of('', 'avg', 'max', 'avgmax', 'catavgmax')]
 #: Arguments of the backbone that timm's models have no use for.
 DECIDED = {'out_indices', 'out_type', 'output_norm'}
 
@@ -59,7 +60,7 @@ class Classifier(nn.Module):
         *,
         num_classes: Count = 1000,
         in_chans: Size = 3,
-        global_pool: Annotated[str, one_of('', 'avg', 'max', 'avgmax', 'catavgmax')] = 'avg',
+        global_pool: Pooling = 'avg',
         drop_rate: Rate = 0.0,
         proj_drop_rate: Rate = 0.0,
         device: torch.device | str | None = None,
@@ -137,10 +138,12 @@ class Classifier(nn.Module):
             that was computed), and the maps, ``(N, C, h, w)`` each.
 
         Raises:
-            ValueError: If ``output_fmt`` is another.
+            ValueError: If ``output_fmt`` is another, or the images are no
+                batch or too small.
         """
         if output_fmt != 'NCHW':
             raise ValueError(f"output_fmt={output_fmt!r} must be 'NCHW'")
+        self.backbone.check_images(x)
         stages = self.backbone.stages
         taken, last = feature_take_indices(len(stages), indices)
         intermediates = []
@@ -187,13 +190,17 @@ class Classifier(nn.Module):
         """Return the linear layer; ``nn.Identity`` if there are no classes."""
         return self.head.fc
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+    @check_arguments
+    def reset_classifier(self, num_classes: Count, global_pool: Pooling | None = None) -> None:
         """Replace the linear layer by a new one.
 
         Args:
             num_classes (int): Classes; 0 for none.
             global_pool (str, optional): See :class:`Classifier`. Defaults to
                 None: as it is.
+
+        Raises:
+            ValueError: If an argument is out of its range.
         """
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool, in_features=self.num_features)

@@ -106,7 +106,8 @@ class VariedSizeWindowAttention(BaseWindowAttention):
         if self.swap_window_counts:
             whole_windows.reverse()
         index = torch.arange(means.shape[0], device=grid.device)
-        places = index // counts[1] % counts[0], index % counts[1]
+        row = index // counts[1]  # without %, whose divisor cannot be a size in ONNX
+        places = row - row // counts[0] * counts[0], index - row * counts[1]
         inside = torch.arange(window, device=grid.device, dtype=predicted.dtype)
         points = []
         for axis in (0, 1):  # rows, columns; the predictions have x first

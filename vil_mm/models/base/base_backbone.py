@@ -154,13 +154,7 @@ class BaseBackbone(BaseModule):
         Raises:
             ValueError: If ``x`` does not have four dimensions, or is too small.
         """
-        patch_size = self.stages[0].embed.stride
-        if x.ndim != 4:
-            raise ValueError(f'the images have shape {tuple(x.shape)}, must be (N, C, H, W)')
-        if min(x.shape[-2:]) < patch_size:
-            raise ValueError(
-                f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {(patch_size,) * 2}'
-            )
+        self.check_images(x)
         if self.out_type == 'featmap' and len(self.out_indices) > 1:
             self._warn_of_partial_patches(*x.shape[-2:])
         outputs = []
@@ -170,6 +164,16 @@ class BaseBackbone(BaseModule):
                 outputs.append(self._output(tokens, hw_shape, i))
             x = self._to_map(tokens, hw_shape, i)
         return tuple(outputs)
+
+    def check_images(self, x: Tensor) -> None:
+        """Raise a ValueError unless images have four dimensions, and are at least one patch high and wide."""
+        patch_size = self.stages[0].embed.stride
+        if x.ndim != 4:
+            raise ValueError(f'the images have shape {tuple(x.shape)}, must be (N, C, H, W)')
+        if min(x.shape[-2:]) < patch_size:
+            raise ValueError(
+                f'the image has size {tuple(x.shape[-2:])}, must be at least one patch, {(patch_size,) * 2}'
+            )
 
     def _warn_of_partial_patches(self, height: int, width: int) -> None:
         """Warn once if the maps of different stages will not show the same part of the image."""
