@@ -51,8 +51,7 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.out and args.out_item == 'pred':
-        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.out)]
+        options.write_predictions(cfg, args.out)
     hooks = list(cfg.get('custom_hooks') or [])
     if args.show_dir:
         hooks.append(dict(type='vil_mm.DrawPredictionsHook', out_dir=args.show_dir))

@@ -113,3 +113,14 @@ def nested_dicts(config: object) -> Iterator[dict]:
     if isinstance(config, (list, tuple)):
         for value in config:
             yield from nested_dicts(value)
+
+
+def innermost(dataset: dict) -> list[dict]:
+    """List the datasets that a dataset concatenates, repeats or mixes, or itself if it is a plain one."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    return [deepest for one in inner for deepest in innermost(one)] or [dataset] if dataset else []
+
+
+def as_list(value: object) -> list:
+    """Make a list of a list or tuple, of one value, or of none."""
+    return list(value) if isinstance(value, (list, tuple)) else [value] if value else []

@@ -152,6 +152,33 @@ def test_a_missing_folder_is_named_first(tmp_path):
         convert(tmp_path / 'absent.pth', tmp_path / 'nowhere')
 
 
+def test_the_published_file_is_not_overwritten(tiny, tmp_path):
+    path = tmp_path / 'same.pth'
+    torch.save(dict(net={}), path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r'same\.pth is the published file itself: name another file to write'):
+        convert(path, tmp_path, target='same.pth')
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('x = (', 'cannot be read: SyntaxError'),
+        ('x = 1', 'must be a backbone of vil_mm, but is None'),
+        (
+            "model = dict(backbone=dict(type='mmpretrain.ResNet', depth=50))",
+            'must be a backbone of vil_mm, but is ResNet',
+        ),
+    ],
+)
+def test_a_wrong_config_is_named(text, message, tmp_path):
+    (tmp_path / 'mine.py').write_text(text)
+    torch.save(dict(net={'a': torch.ones(1)}), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=rf'config .*mine\.py .*{message}'):
+        convert(tmp_path / 'a.pth', tmp_path, config=str(tmp_path / 'mine.py'))
+
+
 def test_code_does_not_run(tmp_path):
     class Code:
         def __reduce__(self):

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
@@ -60,6 +61,21 @@ def test_reads_every_image_once(folder, num_workers):
             assert label == level // 6 % 3 and image.shape[1] == 5 + level // 6 % 2
             seen.append(level // 6)
         assert sorted(seen) == list(range(NUM_IMAGES))
+
+
+@pytest.mark.parametrize('kind', [LoadImageFromFile, 'LoadImageFromFile', 'mmpretrain.LoadImageFromFile'])
+def test_any_name_of_the_loading_step(kind, folder):
+    init_default_scope('mmpretrain')
+    dataset = build(folder, pipeline=[dict(type=kind)])
+    assert dataset[1]['img'].shape == (6, 7, 3)
+
+
+def test_folders_with_names_of_archives(folder, tmp_path):
+    inner = tmp_path / 'q.zip'
+    inner.mkdir()
+    (folder / 'train.zip').rename(inner / 'train.zip')
+    (folder / 'train_map.txt').rename(inner / 'train_map.txt')
+    assert build(inner, pipeline=[dict(type='LoadImageFromFile')])[2]['img'].shape == (5, 7, 3)
 
 
 def pipelines():

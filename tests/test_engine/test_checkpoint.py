@@ -9,6 +9,7 @@ import threading
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict
+from pathlib import PurePosixPath
 from types import ModuleType
 
 import numpy as np
@@ -18,17 +19,17 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from vil_mm.engine.checkpoint import read_checkpoint, use_safe_checkpoint_loading
+from vil_mm.engine.checkpoint import ALWAYS, NEVER, read_checkpoint, register_loader, use_safe_checkpoint_loading
 
 
-class Code:
-    """Unpickling it runs a command."""
+class Called:
+    """Unpickling it calls a function."""
 
-    def __init__(self, command):
-        self.command = command
+    def __init__(self, function, *args):
+        self.call = function, args
 
     def __reduce__(self):
-        return os.system, (self.command,)
+        return self.call
 
 
 @pytest.fixture
@@ -37,19 +38,27 @@ def mark(tmp_path):
 
 
 @pytest.fixture
-def safe_loading(monkeypatch):
+def mmengine_loads(monkeypatch):
+    """mmengine's own loaders, for one test."""
+    own = {prefix: getattr(load, '__wrapped__', load) for prefix, load in CheckpointLoader._schemes.items()}
+    monkeypatch.setattr(CheckpointLoader, '_schemes', own)
+    for name in (ALWAYS, NEVER):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def safe_loading(mmengine_loads):
     """Safe loading by mmengine, for one test."""
-    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
     before = torch.serialization.get_safe_globals()
     use_safe_checkpoint_loading()
     yield
+    os.environ.pop(ALWAYS, None)
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(before)
 
 
 def save_code(path, mark):
-    torch.save(dict(net={}, extra=Code(f'touch {mark}')), path)
+    torch.save(dict(net={}, extra=Called(os.system, f'touch {mark}')), path)
 
 
 def test_reads_plain_files(tmp_path):
@@ -66,7 +75,7 @@ def test_code_is_refused_and_does_not_run(tmp_path, mark):
         read_checkpoint(tmp_path / 'code.pth')
     assert 'weights_only' not in str(refusal.value), 'no advice to run it after all'
     with open(tmp_path / 'bare.pkl', 'wb') as file:
-        pickle.dump(Code(f'touch {mark}'), file)
+        pickle.dump(Called(os.system, f'touch {mark}'), file)
     with pytest.raises(ValueError, match=r'bare.pkl'):
         read_checkpoint(tmp_path / 'bare.pkl')
     assert not mark.exists()
@@ -77,8 +86,47 @@ def test_one_type_can_be_allowed(tmp_path):
     with pytest.raises(ValueError, match=r'args.pth .* holds argparse\.Namespace beside .*allow just that type'):
         read_checkpoint(tmp_path / 'args.pth')
     assert read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Namespace'])['args'].lr == 0.1
-    with pytest.raises(ValueError, match=r"allow='argparse.Nothing' must be the full name of a type"):
-        read_checkpoint(tmp_path / 'args.pth', allow=['argparse.Nothing'])
+    for name in ('argparse.Nothing', 'shutil.copy', 'builtins.exec'):
+        with pytest.raises(ValueError, match=f"allow='{name}' must be the full name of a type"):
+            read_checkpoint(tmp_path / 'args.pth', allow=[name])
+
+
+def test_allowed_types_run_no_code(tmp_path, mark):
+    """Not even that of their constructors."""
+    values = dict(folder=PurePosixPath('a/b'), archive=Called(zipfile.ZipFile, str(mark), 'w'))
+    torch.save(values, tmp_path / 'values.pth')
+    allow = ['pathlib.PurePosixPath', 'zipfile.ZipFile']
+    if sys.version_info >= (3, 13):  # where paths are written as those of a private module
+        allow.append('pathlib._local.PurePosixPath')
+    read = read_checkpoint(tmp_path / 'values.pth', allow=allow)
+    assert read['folder'].args == ('a', 'b') and read['archive'].args == (str(mark), 'w')
+    assert not mark.exists()
+
+
+def test_whatever_the_environment_says(tmp_path, mark, safe_loading, monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    use_safe_checkpoint_loading()
+    torch.save(dict(a=torch.ones(2)), tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth')['a'].sum() == 2
+    save_code(tmp_path / 'code.pth', mark)
+    with pytest.raises(ValueError, match=r'posix\.system'):
+        read_checkpoint(tmp_path / 'code.pth')
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize('meta', [torch.tensor(3), 'text', dict(sha256='0' * 64)])
+def test_meta_of_files_without_a_state_dict(meta, tmp_path):
+    """It is any entry of theirs, be it called as OpenMMLab's."""
+    torch.save(dict(meta=meta, model=dict(a=torch.ones(2))), tmp_path / 'a.pth')
+    assert torch.equal(read_checkpoint(tmp_path / 'a.pth')['model']['a'], torch.ones(2))
+
+
+def test_places_of_tensors(tmp_path):
+    save_file(dict(a=torch.ones(2)), tmp_path / 'a.safetensors')
+    for place in (None, 'cpu', torch.device('cpu')):
+        assert torch.equal(read_checkpoint(tmp_path / 'a.safetensors', place)['a'], torch.ones(2))
+    with pytest.raises(ValueError, match=r'map_location=<.* must be a device or None for the \.safetensors file'):
+        read_checkpoint(tmp_path / 'a.safetensors', lambda storage, place: storage)
 
 
 @pytest.fixture
@@ -125,18 +173,29 @@ def test_damaged_and_missing_files(tmp_path):
         read_checkpoint(tmp_path / 'none.pth')
 
 
-def test_mmengine_loads_safely(tmp_path, mark, safe_loading, monkeypatch):
+@pytest.mark.parametrize('protect', [use_safe_checkpoint_loading, register_loader])
+@pytest.mark.parametrize('environment', [{}, {NEVER: '1'}])
+def test_mmengine_loads_safely(protect, environment, tmp_path, mark, mmengine_loads, monkeypatch):
+    """In the tools, and after ``import vil_mm.apis``, which leaves the environment as it is."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    protect()
+    before = dict(os.environ)
     save_code(tmp_path / 'code.pth', mark)
     with pytest.raises(ValueError, match=r'posix.system'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'code.pth'), 'cpu')
+    torch.save(dict(a=torch.ones(2), value=np.float64(3.0)), tmp_path / 'a.pth')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'downloads'))
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}'
         with pytest.raises(pickle.UnpicklingError, match=r'posix\.system'):
-            CheckpointLoader.load_checkpoint(f'http://127.0.0.1:{server.server_port}/code.pth', 'cpu')
+            CheckpointLoader.load_checkpoint(f'{address}/code.pth', 'cpu')
+        assert CheckpointLoader.load_checkpoint(f'{address}/a.pth', 'cpu')['value'] == 3
         server.shutdown()
-    assert not mark.exists()
+    assert not mark.exists() and {**os.environ, 'TORCH_HOME': ''} == {**before, 'TORCH_HOME': ''}
+    monkeypatch.delenv(ALWAYS, raising=False)
 
 
 def test_numpy_values_are_plain_ones_under_their_old_names_too(tmp_path):

@@ -16,6 +16,11 @@ def test_options_and_work_dir():
     assert launch.load_config(SMALL, 'elsewhere', 'none', None).work_dir == 'elsewhere'
 
 
+def test_work_dir_of_none(tmp_path):
+    (tmp_path / 'mine.py').write_text('work_dir = None\n')
+    assert launch.load_config(str(tmp_path / 'mine.py'), None, 'none', None).work_dir == 'work_dirs/mine'
+
+
 @pytest.fixture(autouse=True)
 def other_tests_load_as_before(monkeypatch):
     """Keep the tools' safe loading of checkpoints, which is for the whole process, out of other tests."""
@@ -60,12 +65,28 @@ def test_amp_on_a_gpu_and_without(monkeypatch):
         launch.enable_amp(Config(dict(cfg, model=dict(type='MaskRCNN', roi_head=dict()))))
 
 
+def test_amp_replaces_no_unknown_wrapper():
+    for name, advice in (
+        ('AmpOptimWraper', "did you mean 'AmpOptimWrapper'"),
+        ('mypkg.Mine', 'name its module in custom_imports'),
+    ):
+        cfg = Config(dict(optim_wrapper=dict(type=name)))
+        with pytest.raises(ValueError, match=rf"optim_wrapper\.type='{name}' is not registered: {advice}"):
+            launch.enable_amp(cfg)
+        assert cfg.optim_wrapper.type == name
+    with pytest.raises(ValueError, match=r'--amp needs optim_wrapper=dict\(\.\.\.\) in the config'):
+        launch.enable_amp(Config({}))
+
+
 def test_auto_scale_lr():
     cfg = launch.load_config(SMALL, None, 'none', None)
     launch.enable_auto_scale_lr(cfg)
     assert cfg.auto_scale_lr == dict(base_batch_size=1024, enable=True)
     with pytest.raises(ValueError, match=r'--auto-scale-lr needs auto_scale_lr=dict\(base_batch_size'):
         launch.enable_auto_scale_lr(Config(dict()))
+    for size in (0, -4, '16'):
+        with pytest.raises(ValueError, match=r'auto_scale_lr\.base_batch_size=.* must be a positive number'):
+            launch.enable_auto_scale_lr(Config(dict(auto_scale_lr=dict(base_batch_size=size))))
 
 
 def test_amp_of_a_pure_python_config(monkeypatch, pure):
@@ -185,7 +206,7 @@ def test_processes_without_gpus_wrap_the_model(imports, text, wrapped, sharded, 
     monkeypatch.setattr('mmengine.runner.FlexibleRunner.from_cfg', built.append)
     for name in ('RANK', 'WORLD_SIZE'):
         monkeypatch.setenv(name, '0')
-    cfg = pure(imports, f'default_scope = "mmengine"\nmodel = dict()\nenv_cfg = dict()\n{text}')
+    cfg = pure(imports, f'default_scope = "mmengine"\nmodel = dict()\n{text}')
     cfg.launcher = 'pytorch'
     launch.build_runner(cfg)
     assert built[0].env_cfg.dist_cfg.backend == 'gloo'

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from vil_mm.engine import options
+from vil_mm.registry import innermost
 
 
 def test_no_validation():
@@ -64,5 +65,30 @@ def test_views_of_the_config():
     options.enable_tta(cfg)
     assert cfg.model == dict(type='Mine', module=dict(type='RetinaNet'))
     assert cfg.test_dataloader.dataset.pipeline == [dict(type='Other')]
+    for wrapped in (
+        dict(type='RepeatDataset', dataset=dict(pipeline=pipeline), times=2),
+        dict(type='ConcatDataset', datasets=[dict(pipeline=pipeline), dict(pipeline=pipeline)]),
+    ):
+        cfg = Config(dict(own, test_dataloader=dict(dataset=wrapped)))
+        options.enable_tta(cfg)
+        for dataset in innermost(cfg.test_dataloader.dataset):
+            assert dataset.pipeline[-1].type == 'TestTimeAug'
+        assert 'pipeline' not in cfg.test_dataloader.dataset
+    with pytest.raises(ValueError, match=r"--tta needs tta_model in the config, or default_scope=None in \['mmpretr"):
+        options.enable_tta(Config(dict(own, default_scope=None)))
     with pytest.raises(ValueError, match='--tta is not for MaskRCNN: mmdet averages boxes, but no masks'):
         options.enable_tta(Config(dict(own, model=dict(type='MaskRCNN', roi_head=dict(mask_head=dict())))))
+
+
+def test_predictions_of_any_evaluator():
+    writer, metric = dict(type='DumpResults', out_file_path='a.pkl'), dict(type='Accuracy')
+    for evaluator, expected in (
+        (metric, [metric, writer]),
+        ([metric, metric], [metric, metric, writer]),
+        (None, [writer]),
+        (dict(type='Evaluator', metrics=metric), dict(type='Evaluator', metrics=[metric, writer])),
+        (dict(type='Evaluator', metrics=[metric]), dict(type='Evaluator', metrics=[metric, writer])),
+    ):
+        cfg = Config(dict(test_evaluator=evaluator))
+        options.write_predictions(cfg, 'a.pkl')
+        assert cfg.test_evaluator == expected

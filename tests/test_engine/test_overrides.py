@@ -135,6 +135,8 @@ def test_settings_of_a_detector():
     cfg = Config.fromfile(MASK_RCNN)
     with pytest.raises(ValueError, match=r"model\.test_cfg\.rcnn has no 'score_th'\. Did you mean 'score_thr'\?"):
         override(cfg, {'model.test_cfg.rcnn.score_th': 0.5})
+    with pytest.raises(ValueError, match=r"no 'score_threshold'\. Did you mean 'score_thr'\?"):
+        override(cfg, {'model.test_cfg.rcnn.score_threshold': 0.5})
     override(cfg, {'model.test_cfg.rcnn.score_thr': 0.5, 'model.test_cfg.rcnn.min_bbox_size': 2})
     assert cfg.model.test_cfg.rcnn.score_thr == 0.5
     # the model has its own

@@ -57,6 +57,8 @@ def test_what_it_refuses(real, tmp_path):
     metric = METRICS.build(dict(type='vil_mm.ImageNetReaL', ann_file=real))
     with pytest.raises(ValueError, match=r'val/cat\.png must be named as in ImageNet'):
         metric.process(None, [dict(img_path='val/cat.png', pred_score=scores[0])])
+    with pytest.raises(ValueError, match=r'topk=\(\) must be'):
+        METRICS.build(dict(type='vil_mm.ImageNetReaL', ann_file=real, topk=()))
     (tmp_path / 'other.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r'must be real\.json, a list with a list of labels'):
         METRICS.build(dict(type='vil_mm.ImageNetReaL', ann_file=str(tmp_path / 'other.json')))

@@ -75,6 +75,15 @@ def scenes(tmp_path_factory):
     return root
 
 
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_scenes_without_images(split, tmp_path):
+    result = run_tool(
+        'tools/dataset_converters/digit_scenes.py', '--root', tmp_path / 'new', f'--num-{split}', 0, check=False
+    )
+    assert result.returncode == 2 and f'--num-{split} 0 must be at least 1' in result.stdout
+    assert not (tmp_path / 'new').exists()
+
+
 def on_digits(path, root):
     """Read a classifier's config, for four digits to train with and two to test with, and one epoch."""
     cfg = Config.fromfile(path)

@@ -125,8 +125,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.size < SIZES[1]:
         parser.error(f'--size {args.size} must be at least {SIZES[1]}, so that the largest digit fits')
+    counts = dict(train=args.num_train, val=args.num_val)
+    for split, count in counts.items():
+        if count < 1:
+            parser.error(f'--num-{split} {count} must be at least 1')
     splits = load_splits()
-    for split, count in (('train', args.num_train), ('val', args.num_val)):
+    for split, count in counts.items():
         try:
             write_scenes(args.root, split, count, args.size, *splits[split][1:])
         except ValueError as error:

@@ -27,11 +27,10 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from vil_mm.apis import image_size
-from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine import launch
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.engine.overrides import add_override_argument
-from vil_mm.registry import find_class
+from vil_mm.registry import find_class, innermost
 
 BATCH_SIZES = (1, 2, 3)
 #: What is added to height and width for an export for all sizes. PyTorch would take sizes that are equal, or maps that

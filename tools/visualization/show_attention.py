@@ -23,7 +23,6 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.engine.fitting import check_inference
 from vil_mm.engine.launch import run
@@ -31,6 +30,7 @@ from vil_mm.engine.pictures import check_target
 from vil_mm.models.attentions.base_attention import BaseAttention
 from vil_mm.models.attentions.window_attention import WindowAttention
 from vil_mm.ops import join_windows
+from vil_mm.registry import innermost
 
 
 def load_model(cfg: Config, checkpoint: Path) -> nn.Module:

@@ -16,12 +16,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from rich.progress import track
 
-from vil_mm.datasets.checks.configured import innermost
 from vil_mm.engine.checkpoint import use_safe_checkpoint_loading
 from vil_mm.engine.fitting import check_inference
 from vil_mm.engine.launch import run
 from vil_mm.engine.pictures import LoadedImages, check_target
-from vil_mm.registry import find_class
+from vil_mm.registry import find_class, innermost
 
 COLUMNS = 10
 

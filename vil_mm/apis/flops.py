@@ -14,9 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..arguments import NOT_EMPTY, check_arguments
-from ..datasets.checks.configured import innermost
 from ..models.attentions import PerformerAttention, SpatialReductionAttention
 from ..models.attentions.base_attention import BaseAttention
+from ..registry import innermost
 
 Inputs = Annotated[Sequence, NOT_EMPTY]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..engine.checkpoint import read_checkpoint, state_dict_of, write_checkpoint
 from ..engine.fitting import check_finite
 from ..models.layers import CheckpointError, abbreviate
-from .recognition import recognize
+from .recognition import read_candidate, recognize
 from .renaming import Converted
 
 Convert: TypeAlias = Callable[[Mapping[str, Tensor]], Converted]
@@ -50,11 +50,17 @@ def convert_file(
             is missing.
         CheckpointError: If the file is damaged, not of that kind, holds a type
             that is not allowed, or is of no model that a config has.
+        ValueError: If ``target`` is ``source``, or ``config`` is of no model of
+            ours.
     """
     if not Path(target).parent.is_dir():
         raise FileNotFoundError(f'there is no folder {Path(target).parent} to write {Path(target).name} to')
     if config and not Path(config).is_file():
         raise FileNotFoundError(f'there is no config {config}')
+    if Path(target).exists() and Path(target).samefile(source):
+        raise ValueError(f'{target} is the published file itself: name another file to write')
+    if config:
+        read_candidate(Path(config))
     checkpoint = read_checkpoint(source, allow=allow)
     present = [key for key in keys if isinstance(checkpoint.get(key), Mapping)]
     if not present:

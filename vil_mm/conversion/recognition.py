@@ -16,6 +16,7 @@ from ..engine.published import checkpoint_name, find_home
 from ..models.attentions import BaseAttention
 from ..models.base import BaseBackbone
 from ..models.layers import CheckpointError, Comparison, compare
+from ..registry import find_class
 from .renaming import BACKBONE
 
 HEAD = 'head.fc.'
@@ -166,8 +167,19 @@ class Candidate:
 
 @cache
 def read_candidate(path: Path) -> tuple[Config, Candidate]:
-    """Read a config, and build its backbone."""
-    cfg = Config.fromfile(path)
+    """Read a config, and build its backbone.
+
+    Raises:
+        ValueError: If it is no config of a model of ours.
+    """
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # it may hold any code
+        raise ValueError(f'the config {path} cannot be read: {type(error).__name__}: {error}') from error
+    kind = find_class(((cfg.get('model') or {}).get('backbone') or {}).get('type'), MODELS, cfg.get('default_scope'))
+    if not (isinstance(kind, type) and issubclass(kind, BaseBackbone)):
+        name = getattr(kind, '__name__', None)
+        raise ValueError(f'model.backbone of the config {path} must be a backbone of vil_mm, but is {name}')
     irrelevant = 'init_cfg', 'drop_path_rate', 'with_cp'
     settings = {name: value for name, value in cfg.model.backbone.items() if name not in irrelevant}
     return cfg, Candidate.build(settings)

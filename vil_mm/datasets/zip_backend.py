@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -123,10 +124,12 @@ class ZipBackend(BaseStorageBackend):
             ValueError: If ``filepath`` does not name a zip file, or the archive
                 or the file is damaged.
         """
-        path, separator, name = str(filepath).partition('.zip/')
-        if not separator:
-            raise ValueError(f'filepath={str(filepath)!r} must name a zip file and a file in it: archive.zip/name')
-        return open_archive(f'{path}.zip').read(name)
+        path = str(filepath)
+        ends = [match.end() for match in re.finditer(r'\.zip/', path)]
+        if not ends:
+            raise ValueError(f'filepath={path!r} must name a zip file and a file in it: archive.zip/name')
+        end = next((end for end in ends if Path(path[: end - 1]).is_file()), ends[0])  # folders may be named so too
+        return open_archive(path[: end - 1]).read(path[end:])
 
     def get_text(self, filepath: str | Path, encoding: str = 'utf-8') -> str:
         """Read a text file; errors as for :meth:`get`."""

@@ -7,12 +7,14 @@ from .._extras import require
 
 require('mmpretrain')
 
+from mmcv.transforms import LoadImageFromFile  # noqa: E402
 from mmengine.fileio import list_from_file  # noqa: E402
+from mmengine.registry import TRANSFORMS  # noqa: E402
 from mmpretrain.datasets import BaseDataset  # noqa: E402
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES  # noqa: E402
 
 from ..arguments import Name, Size, check_arguments  # noqa: E402
-from ..registry import DATASETS  # noqa: E402
+from ..registry import DATASETS, find_class  # noqa: E402
 from .zip_backend import open_archive  # noqa: E402
 
 
@@ -114,6 +116,8 @@ class ZipDataset(BaseDataset):
 
 def _read_in_archive(step: dict | Callable) -> dict | Callable:
     """Let a step of a pipeline read in archives, if it is the config of one that loads images from files."""
-    if isinstance(step, dict) and str(step.get('type')).split('.')[-1] == 'LoadImageFromFile':
-        return dict(step, backend_args=dict(backend='zip'))
-    return step
+    if not isinstance(step, dict):
+        return step
+    kind = find_class(step.get('type'), TRANSFORMS)
+    reads = isinstance(kind, type) and issubclass(kind, LoadImageFromFile)
+    return dict(step, backend_args=dict(backend='zip')) if reads else step

@@ -7,8 +7,11 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,9 @@ ENTRIES: dict[str, Any] = {
 }
 KIND_NAMES = {Mapping: 'a dict', int: 'an integer', str: 'a string', (list, Mapping): 'a list or a dict'}
 
+#: Environment variables that outrank the argument of ``torch.load`` which decides whether a file's code may run.
+ALWAYS, NEVER = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+
 #: What tensors may be that cannot be loaded into a model, and how to tell.
 PECULIARITIES: dict[str, Callable[[Tensor], bool]] = {
     'nested': lambda tensor: tensor.is_nested,
@@ -43,6 +49,17 @@ PECULIARITIES: dict[str, Callable[[Tensor], bool]] = {
     'quantized': lambda tensor: tensor.is_quantized,
     'on the meta device, without values': lambda tensor: tensor.is_meta,
 }
+
+
+class Kept:
+    """What a file holds of a value of an allowed type: its state, as attributes.
+
+    Args:
+        *args: What the value would be built from.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        self.args = args
 
 
 def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence[str] = ()) -> dict:
@@ -54,12 +71,14 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
 
     Args:
         path (str | Path): A ``.safetensors`` file or one of ``torch.save``.
-        map_location: As in ``torch.load``. Defaults to ``'cpu'``.
+        map_location: As in ``torch.load``; for a ``.safetensors`` file, a
+            device or None, which means the CPU. Defaults to ``'cpu'``.
         allow (Sequence[str]): Full names of types that the file may hold beside
             tensors, NumPy arrays and plain Python values, such as
-            ``'argparse.Namespace'``. If a type is a subclass of dict, or its
-            package is not installed, its values are read as ``OrderedDict``,
-            with their other state as attributes. Defaults to ().
+            ``'argparse.Namespace'``. No code of theirs runs: their values are
+            read as :class:`Kept`, or as ``OrderedDict`` if a type is a subclass
+            of dict or its package is not installed, with their state as
+            attributes. Defaults to ().
 
     Returns:
         dict: What the file holds.
@@ -68,21 +87,23 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
         FileNotFoundError: If there is no such file.
         CheckpointError: If it is damaged, holds a type that is not allowed, or
             is no dict.
+        ValueError: If ``allow`` or ``map_location`` is none of these.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         hint = explain_checkpoint(path)
         raise FileNotFoundError(f'there is no checkpoint file {path}' + (f'. {hint}' if hint else ''))
-    allowed = [*_numpy_globals(), *_history_globals(), *((_named_type(name), name) for name in allow)]
-    # what the context manager adds, it removes in the end, even if it was there before
-    allowed = [one for one in allowed if one not in torch.serialization.get_safe_globals()]
+    allowed = [(_stand_in(name), name) for name in allow]
+    is_safetensors = path.suffix == '.safetensors'
+    if is_safetensors and not isinstance(map_location, (str, torch.device, NoneType)):
+        raise ValueError(f'map_location={map_location!r} must be a device or None for the .safetensors file {path}')
     checkpoint: Any
     try:
-        if path.suffix == '.safetensors':
-            checkpoint, expected = _read_safetensors(path, map_location)
+        if is_safetensors:
+            checkpoint, expected = _read_safetensors(path, map_location or 'cpu')
         else:
             _check_file(path)
-            with torch.serialization.safe_globals(allowed):
+            with _safe_globals(allowed):
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
             expected = None
     except Exception as error:  # the readers raise many kinds on damaged files
@@ -94,11 +115,12 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', allow: Sequence
             raise CheckpointError(f'{path} is damaged or not a checkpoint: {reason}') from error
         raise CheckpointError(
             f'{path} was not opened, because it holds {refused[1] or refused[2]} beside tensors and plain values. '
-            'If you trust that type, allow just that type by its full name: with --allow of the converters, '
-            'allow= of vil_mm.engine.checkpoint.read_checkpoint, or torch.serialization.add_safe_globals.'
+            'If that is a type, allow just that type by its full name, with --allow of the converters or allow= of '
+            'vil_mm.engine.checkpoint.read_checkpoint: its values are kept, and none of its code runs.'
         ) from error
     _check_entries(checkpoint, path)
-    expected = expected or (checkpoint.get('meta') or {}).get(DIGEST)
+    if 'state_dict' in checkpoint:
+        expected = (checkpoint.get('meta') or {}).get(DIGEST)
     if expected and digest(checkpoint.get('state_dict', checkpoint)) != expected:
         raise CheckpointError(
             f'{path} is damaged: the SHA-256 of its tensors is not the one that was written with them. If they were '
@@ -178,14 +200,18 @@ def use_safe_checkpoint_loading() -> None:
     running its code. What mmengine itself writes (history buffers, NumPy
     values) stays allowed.
     """
-    # the environment variable outranks the argument that the fallback sets
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    # mmengine's fallback sets the argument of torch.load
+    os.environ.pop(NEVER, None)
+    os.environ[ALWAYS] = '1'
     torch.serialization.add_safe_globals([*_numpy_globals(), *_history_globals()])
     register_loader()
 
 
 def register_loader() -> None:
-    """Make mmengine read local checkpoints with :func:`read_checkpoint`."""
+    """Make mmengine read local checkpoints with :func:`read_checkpoint`, and run no code of those from elsewhere."""
+    for prefix, load in list(CheckpointLoader._schemes.items()):
+        if prefix and not hasattr(load, '__wrapped__'):
+            CheckpointLoader.register_scheme(prefixes=prefix, loader=_without_code(load), force=True)
     CheckpointLoader.register_scheme(prefixes='', loader=_read_for_mmengine, force=True)
 
 
@@ -197,6 +223,30 @@ def _read_for_mmengine(path: str, map_location: Any = 'cpu') -> dict:
     checkpoint = OrderedDict((name, value) for name, value in checkpoint.items() if value is not None or name != 'meta')
     vars(checkpoint)['path'] = path  # for messages; a plain dict takes no attributes
     return checkpoint
+
+
+def _without_code(load: Callable) -> Callable:
+    """Make a loader of mmengine run no code of the files that it loads."""
+
+    @wraps(load)
+    def load_safely(*args, **kwargs) -> Any:
+        before = {name: os.environ.pop(name, None) for name in (ALWAYS, NEVER)}
+        os.environ[ALWAYS] = '1'
+        try:
+            with _safe_globals():
+                return load(*args, **kwargs)
+        finally:
+            del os.environ[ALWAYS]
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+
+    return load_safely
+
+
+def _safe_globals(more: Sequence[tuple[type, str]] = ()) -> AbstractContextManager:
+    """Let ``torch.load`` read what mmengine writes, and more, without running code."""
+    known = torch.serialization.get_safe_globals()  # which the context manager would remove in the end
+    wanted = [*_numpy_globals(), *_history_globals(), *more]
+    return torch.serialization.safe_globals([one for one in wanted if one not in known])
 
 
 def _read_safetensors(path: Path, map_location: Any) -> tuple[dict[str, Tensor], str | None]:
@@ -293,16 +343,16 @@ def _describe(value: Any) -> str:
     return f'a value of type {type(value).__name__}'
 
 
-def _named_type(name: str) -> Any:
-    """Find the type of a full name, or what stands in for it."""
+def _stand_in(name: str) -> type:
+    """Find what the values of a type are read as."""
     found = get_object_from_string(name)
     package = name.partition('.')[0]
     if found is None and package != name and find_spec(package) is None:
         return OrderedDict
-    if found is None:
+    if not isinstance(found, type):
         raise ValueError(f'allow={name!r} must be the full name of a type that can be imported')
     # torch fills no other subclasses of dict
-    return OrderedDict if isinstance(found, type) and issubclass(found, dict) else found
+    return OrderedDict if issubclass(found, dict) else Kept
 
 
 def _numpy_globals() -> list:

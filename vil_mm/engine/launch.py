@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from .._extras import EXTRAS, require
 from ..arguments import Name, check_arguments, one_of
 from ..models.layers import CheckpointError
-from ..registry import find_class, nested_dicts
+from ..registry import advise, find_class, nested_dicts
 from .checkpoint import use_safe_checkpoint_loading
 from .checks.types import explain
 from .hooks import (
@@ -119,7 +119,8 @@ def load_config(
         if 'work_dir' in (cfg_options or {}):
             raise ValueError(f'--work-dir {work_dir} and --cfg-options work_dir={cfg.work_dir} both name the folder')
         cfg.work_dir = work_dir
-    cfg.setdefault('work_dir', str(Path('work_dirs') / Path(path).stem))
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
 
 
@@ -131,9 +132,11 @@ def enable_amp(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
 
     Raises:
-        ValueError: If the config has a wrapper of its own, or the model has
-            RoIAlign, which mmcv supports only in float32 on the CPU.
+        ValueError: If the config has no wrapper, or one of its own, or the
+            model has RoIAlign, which mmcv supports only in float32 on the CPU.
     """
+    if not cfg.get('optim_wrapper'):
+        raise ValueError('--amp needs optim_wrapper=dict(...) in the config, which has none')
     wrapper = _class_of_wrapper(cfg)
     if wrapper not in (OptimWrapper, AmpOptimWrapper, CPUAmpOptimWrapper):
         raise ValueError(f'--amp would replace type={cfg.optim_wrapper.type} of optim_wrapper: use only one of them')
@@ -156,10 +159,15 @@ def enable_auto_scale_lr(cfg: Config) -> None:
         cfg (Config): The config; changed in place.
 
     Raises:
-        ValueError: If the config does not say for which batch size it was made.
+        ValueError: If the config does not say for which batch size it was made,
+            or that is not a positive number.
     """
-    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+    settings = cfg.get('auto_scale_lr') or {}
+    if 'base_batch_size' not in settings:
         raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, which has none')
+    size = settings['base_batch_size']
+    if not isinstance(size, (int, float)) or size <= 0:
+        raise ValueError(f'auto_scale_lr.base_batch_size={size!r} must be a positive number')
     cfg.auto_scale_lr.enable = True
 
 
@@ -232,8 +240,11 @@ def _keep_checkpoints_safe(cfg: Config) -> None:
 
 
 def _class_of_wrapper(cfg: Config) -> type:
-    wrapper = cfg.get('optim_wrapper') or {}
-    return find_class(wrapper.get('type', 'OptimWrapper'), OPTIM_WRAPPERS, cfg.get('default_scope')) or OptimWrapper
+    kind, scope = (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper'), cfg.get('default_scope')
+    found = find_class(kind, OPTIM_WRAPPERS, scope)
+    if found is None:
+        raise ValueError(f'optim_wrapper.type={kind!r} is not registered: {advise(kind, OPTIM_WRAPPERS, scope)}')
+    return found
 
 
 def _scale_rates(runner: Runner, cfg: Config) -> None:
@@ -278,7 +289,7 @@ def _start_gloo(cfg: Config) -> None:
             "several processes without GPUs cannot run a model with synchronized batch norms (type='SyncBN'): set "
             'another type in its norm_cfg and no sync_bn, or start one process'
         )
-    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    cfg.env_cfg = dict(cfg.get('env_cfg') or {}, dist_cfg=dict(backend='gloo'))
     runner = find_class(cfg.get('runner_type'), RUNNERS) or Runner
     if find_class((cfg.get('strategy') or {}).get('type'), STRATEGIES) is STRATEGIES.get('FSDPStrategy'):
         cfg.strategy.setdefault('model_wrapper', dict(type='MMFullyShardedDataParallel'))

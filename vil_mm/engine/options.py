@@ -6,8 +6,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
 
 from .._extras import require
-from ..arguments import check_arguments
-from ..registry import nested_dicts
+from ..arguments import Name, check_arguments
+from ..registry import as_list, innermost, nested_dicts
 
 #: The models that average predictions over views of an image, by library.
 TTA_MODELS: dict[str, dict] = {
@@ -73,6 +73,22 @@ def enable_test_amp(cfg: Config) -> None:
 
 
 @check_arguments
+def write_predictions(cfg: Config, path: Name) -> None:
+    """Write the predictions of a test to a file.
+
+    Args:
+        cfg (Config): The config; changed in place.
+        path (str): The file, ``.pkl`` or ``.pickle``.
+    """
+    writer = dict(type='DumpResults', out_file_path=path)
+    evaluator = cfg.get('test_evaluator')
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        evaluator['metrics'] = [*as_list(evaluator['metrics']), writer]
+    else:
+        cfg.test_evaluator = [*as_list(evaluator), writer]
+
+
+@check_arguments
 def enable_tta(cfg: Config) -> None:
     """Test with several views of each image, and average their predictions.
 
@@ -85,15 +101,17 @@ def enable_tta(cfg: Config) -> None:
 
     Raises:
         ValueError: If the model predicts masks of objects, which mmdet cannot
-            average.
+            average, or neither ``tta_model`` nor ``default_scope`` says how.
     """
     if any('mask_head' in part for part in nested_dicts(cfg.model)):
         raise ValueError(f'--tta is not for {cfg.model.type}: mmdet averages boxes, but no masks')
-    dataset = cfg.test_dataloader.dataset
-    model = cfg.get('tta_model') or TTA_MODELS[cfg.default_scope]
-    pipeline = cfg.get('tta_pipeline') or _with_mirror_image(dataset.pipeline)
+    scope = cfg.get('default_scope')
+    model = cfg.get('tta_model') or TTA_MODELS.get(scope)
+    if model is None:
+        raise ValueError(f'--tta needs tta_model in the config, or default_scope={scope!r} in {list(TTA_MODELS)}')
+    for dataset in innermost(cfg.test_dataloader.dataset):
+        dataset['pipeline'] = cfg.get('tta_pipeline') or _with_mirror_image(dataset['pipeline'])
     cfg.model = ConfigDict(**model, module=cfg.model)
-    dataset.pipeline = pipeline
 
 
 @check_arguments

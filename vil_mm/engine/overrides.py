@@ -174,7 +174,7 @@ def _check_new(cfg: Config, node: dict, path: str, name: str, key: str) -> None:
     other = 'constructor' in (cfg.get('optim_wrapper') or {}) if path == 'optim_wrapper.paramwise_cfg' else False
     if path == 'default_hooks.checkpoint':
         other = find_class(node.get('type'), HOOKS) is not CheckpointHook
-    near = 'type' not in node and nearest(name, known, 0.85)
+    near = 'type' not in node and nearest(name, known, 0.75)
     if near or (path in INNER_KEYS and not other):
         raise ValueError(f'--cfg-options {key} has no effect: {path} has no {name!r}.{_suggest(name, known)}')
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from .._extras import require
 
@@ -12,7 +12,7 @@ import torch  # noqa: E402
 from mmengine.fileio import load  # noqa: E402
 from mmpretrain.evaluation import Accuracy  # noqa: E402
 
-from ..arguments import Name, Size, check_arguments  # noqa: E402
+from ..arguments import NOT_EMPTY, Name, Size, check_arguments  # noqa: E402
 from ..registry import METRICS  # noqa: E402
 
 
@@ -41,7 +41,7 @@ class ImageNetReaL(Accuracy):
     default_prefix = 'real'
 
     @check_arguments
-    def __init__(self, ann_file: Name, topk: Size | Sequence[Size] = 1, **kwargs) -> None:
+    def __init__(self, ann_file: Name, topk: Size | Annotated[Sequence[Size], NOT_EMPTY] = 1, **kwargs) -> None:
         super().__init__(topk, **kwargs)
         self.ann_file = ann_file
         try:

@@ -18,7 +18,12 @@ def constant_in_graphs(function: Callable) -> Callable:
 
 @constant_in_graphs
 def is_transformed() -> bool:
-    """Tell whether ``torch.func`` transforms or derivatives are taken in forward mode, where our ops are unknown."""
+    """Tell whether ``torch.func`` transforms or derivatives are taken in forward mode, where our ops are unknown.
+
+    Compiled functions ask when their graph is made. One made outside of
+    ``forward_ad.dual_level()`` has no derivatives in forward mode, as those of
+    Inductor never have.
+    """
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 

@@ -31,6 +31,8 @@ MALFORMED = (TRIANGLE, [list('115155')], [[1, 1, 5, None, 5, 5]], [[1, 1, 5, flo
         (dict(size=[4, 6], counts=[3, 20]), 'of another size than its image'),
         (dict(size=[6, 4], counts='PYX'), 'of another size than its image'),
         (dict(counts='PYX'), 'degenerate'),
+        (dict(size=5, counts='PYX'), 'malformed'),
+        (dict(size=[4, 6], counts=['3', '21']), 'malformed'),
     ],
 )
 def test_states(segmentation, state):

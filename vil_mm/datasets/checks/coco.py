@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from ...registry import nested_dicts
+from ...registry import as_list, nested_dicts
 from .class_lists import difference
 from .coco_classes import check_classes
 from .coco_evaluation import check_evaluated_images, check_evaluated_objects, check_makes_masks
 from .coco_file import Annotations, read_annotations
 from .coco_masks import check_loads_masks
 from .coco_objects import check_objects
-from .configured import Configured, as_list, find_metrics, is_remote
+from .configured import Configured, find_metrics, is_remote
 from .declared_classes import class_names
 from .image_copies import Image, warn_of_copies, warn_of_shared
 from .image_files import check_image_files

@@ -41,7 +41,10 @@ def find_state(segmentation: object, width: float, height: float) -> str:
     counts, size = segmentation.get('counts'), segmentation.get('size')
     if not isinstance(counts, (list, str)) or size is None:
         return 'degenerate'
-    if list(size) != [height, width] or (isinstance(counts, list) and sum(counts) != height * width):
+    numbers = [size, counts] if isinstance(counts, list) else [size]
+    if not all(isinstance(part, list) and all(isinstance(one, (int, float)) for one in part) for part in numbers):
+        return 'malformed'
+    if size != [height, width] or (isinstance(counts, list) and sum(counts) != height * width):
         return 'of another size than its image'
     return 'runs'
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, Registry
 
-from ...registry import advise, find_class, nested_dicts
+from ...registry import advise, as_list, find_class, innermost, nested_dicts
 
 
 class Configured(NamedTuple):
@@ -97,23 +97,12 @@ def class_of(config: dict, registry: Registry, cfg: Config, where: str) -> Any:
     return found
 
 
-def innermost(dataset: dict) -> list[dict]:
-    """List the datasets that a dataset concatenates, repeats or mixes, or itself if it is a plain one."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    return [deepest for one in inner for deepest in innermost(one)] or [dataset] if dataset else []
-
-
 def is_remote(dataset: dict) -> bool:
     """Tell whether the files are elsewhere than in this machine's folders."""
     prefix = dataset.get('data_prefix') or {}
     places = [dataset.get('data_root'), dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [])]
     backends = [(step.get('backend_args') or {}).get('backend', 'local') for step in nested_dicts(dataset)]
     return any(backend not in ('local', 'zip') for backend in backends) or any('://' in str(place) for place in places)
-
-
-def as_list(value: object) -> list:
-    """Make a list of a list or tuple, of one value, or of none."""
-    return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
 
 
 def repeats(values: Iterable) -> list:

@@ -8,8 +8,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from ...registry import nested_dicts
-from .configured import Configured, as_list, class_of
+from ...registry import as_list, nested_dicts
+from .configured import Configured, class_of
 from .image_files import Header
 from .messages import stop, warn
 

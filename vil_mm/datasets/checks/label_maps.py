@@ -8,8 +8,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
+from ...registry import as_list
 from .class_lists import difference
-from .configured import Configured, as_list, class_of, find_metrics
+from .configured import Configured, class_of, find_metrics
 from .declared_classes import class_names
 from .image_copies import Image, warn_of_copies, warn_of_shared
 from .image_files import SUFFIXES, Header, check_image_files, walk_files

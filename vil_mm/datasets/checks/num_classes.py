@@ -7,8 +7,9 @@ from typing import NamedTuple
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from ...registry import as_list
 from . import class_folders
-from .configured import Configured, as_list, class_of, find_metrics
+from .configured import Configured, class_of, find_metrics
 from .declared_classes import class_names
 from .messages import some
 
