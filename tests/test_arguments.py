@@ -214,6 +214,10 @@ ROWS = {
     'work_dir': TEXT,
     'x': tensor(1, 8, 3, 4),
     'cut_windows.x': tensor(1, 8, 16, 8),
+    **dict.fromkeys(
+        ('DynamicDepthwiseConv.norm_cfg', 'InhomogeneousDepthwiseConv.norm_cfg', 'build_map_norm.norm_cfg'),
+        Row(dict(type='BN'), 'BN', dict(type='Nope'), [NORM]),
+    ),
     'linear.x': Row(torch.zeros(3, 8), [[0.0]], torch.tensor(0.0), 'xy'),
     'to_map.x': tensor(1, 12, 8),
 }

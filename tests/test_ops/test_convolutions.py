@@ -141,3 +141,39 @@ def test_inhomogeneous_in_graphs(memory_format):
     assert_same(torch.ops.vil_mm.inhomogeneous_conv2d, expected_inhomogeneous, (x, weight))
     plain = inhomogeneous_conv.sum_neighbors(x.unflatten(1, (3, 2)), weight).flatten(1, 2)
     torch.testing.assert_close(plain, expected_inhomogeneous(x, weight))
+
+
+@pytest.mark.parametrize('own_kernels', [False, True])
+def test_depthwise_of_no_images(own_kernels):
+    x, bias = randn(0, 4, 6, 5), randn(4)
+    weight = randn(0, 4, 7, 7) if own_kernels else randn(4, 7, 7)
+    output = depthwise_conv2d(x, weight, bias)
+    gradients = torch.autograd.grad(output.sum(), (x, weight, bias))
+    assert output.shape == x.shape and [g.shape for g in gradients] == [x.shape, weight.shape, bias.shape]
+    assert not any(gradient.any() for gradient in gradients)
+
+
+def test_inhomogeneous_of_no_images():
+    x, weight = randn(0, 4, 6, 5), randn(0, 2, 3, 3, 6, 5)
+    output = inhomogeneous_conv2d(x, weight)
+    assert output.shape == x.shape and torch.autograd.grad(output.sum(), x)[0].shape == x.shape
+
+
+@pytest.mark.parametrize('shape', [(2, 4, 3, 3), (5, 4, 3, 3), (3, 2, 3, 3), (8, 3, 3), (1, 3, 3)])
+def test_kernels_of_other_maps(shape):
+    with pytest.raises(ValueError, match=r'weight has shape .* for x of shape \(N, C, H, W\) = \(3, 4, 8, 8\)'):
+        depthwise_conv2d(torch.randn(3, 4, 8, 8), torch.randn(shape))
+
+
+def test_bias_of_other_maps():
+    with pytest.raises(ValueError, match=r'bias has shape \(1,\), must be \(4,\)'):
+        depthwise_conv2d(torch.randn(3, 4, 8, 8), torch.randn(4, 3, 3), torch.randn(1))
+
+
+@pytest.mark.parametrize(
+    'shape',
+    [(2, 2, 3, 3, 8, 8), (4, 2, 3, 3, 8, 8), (3, 3, 3, 3, 8, 8), (3, 2, 3, 3, 1, 1), (3, 2, 3, 3, 8, 9)],
+)
+def test_kernels_of_other_pixels(shape):
+    with pytest.raises(ValueError, match=r'weight has shape .* for x of shape \(N, C, H, W\) = \(3, 4, 8, 8\)'):
+        inhomogeneous_conv2d(torch.randn(3, 4, 8, 8), torch.randn(shape))

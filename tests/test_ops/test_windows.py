@@ -84,3 +84,10 @@ def test_samples_of_uneven_grids(name, shape):
     points[name] = torch.zeros(shape)
     with pytest.raises(ValueError, match=rf'{name} has shape .* must be .* heads=2, .* for each of N=2 grids'):
         sample_bilinear(torch.randn(2, 12, 2, 8), (3, 4), **points)
+
+
+@pytest.mark.parametrize('hw_shape', [(4, 5), (3, 3)])
+def test_samples_of_another_grid(hw_shape):
+    points = torch.zeros(2, 1, 1)
+    with pytest.raises(ValueError, match=r'values has shape \(2, 16, 1, 1\), must be .* with hw_shape=\(\d, \d\)'):
+        sample_bilinear(torch.randn(2, 16, 1, 1), hw_shape, points, points)

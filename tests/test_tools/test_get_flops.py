@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from mmcv.transforms import Resize
 from mmengine.config import Config, ConfigDict
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -116,6 +117,8 @@ def test_sizes_of_tests_with_other_settings():
     resize.scale = (480, 640)
     assert choose_shape(cfg, None) == (480, 640)
     resize.keep_ratio = False  # then it is width and height
+    assert choose_shape(cfg, None) == (640, 480)
+    resize.type = Resize  # as in pure-Python configs
     assert choose_shape(cfg, None) == (640, 480)
     cfg.test_dataloader.dataset.pipeline.remove(resize)
     with pytest.raises(ValueError, match='--shape is needed'):

@@ -134,7 +134,8 @@ def _tested_size(cfg: Config) -> tuple[int, int] | None:
     """Find the height and width that images are resized to in testing; wider than high, if they keep their ratio."""
     dataset = next(iter(innermost((cfg.get('test_dataloader') or {}).get('dataset') or {})), {})
     for step in dataset.get('pipeline') or ():
-        if str(step['type']).endswith('Resize') and step.get('scale'):
+        kind = step['type']
+        if getattr(kind, '__name__', str(kind)).endswith('Resize') and step.get('scale'):
             width, height = to_2tuple(step['scale'])
             return (min(width, height), max(width, height)) if step.get('keep_ratio') else (height, width)
     return None

@@ -34,10 +34,14 @@ def sample_bilinear(
         Tensor: ``(N * windows, heads, i, j, C)``.
 
     Raises:
-        ValueError: If the grids do not have equally many windows, or heads
-            differ.
+        ValueError: If the grids do not have ``h * w`` tokens or equally many
+            windows, or heads differ.
     """
     batch, length, heads, channels = values.shape
+    if length != hw_shape[0] * hw_shape[1]:
+        raise ValueError(
+            f'values has shape {tuple(values.shape)}, must be (N, h * w, heads, C) with hw_shape={tuple(hw_shape)}'
+        )
     num_windows = max(1, rows.shape[0] // max(1, batch))
     for name, points in (('rows', rows), ('columns', columns)):
         if points.shape[:2] != (batch * num_windows, heads):

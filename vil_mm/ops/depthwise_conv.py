@@ -46,12 +46,23 @@ def depthwise_conv2d(
 
     Returns:
         Tensor: Same shape as ``x``.
+
+    Raises:
+        ValueError: If ``weight`` or ``bias`` does not fit ``x``.
     """
-    if needs_plain_ops():
+    batch, channels = x.shape[:2]
+    if weight.shape[-3] != channels or (weight.ndim == 4 and weight.shape[0] != batch):
+        raise ValueError(
+            f'weight has shape {tuple(weight.shape)}, must be (C, k, k) or (N, C, k, k) for x of shape (N, C, H, W) = '
+            f'{tuple(x.shape)}'
+        )
+    if bias is not None and len(bias) != channels:
+        raise ValueError(f'bias has shape {tuple(bias.shape)}, must be ({channels},), as x has {channels} channels')
+    if needs_plain_ops() or not batch:
         return _convolve_plainly(x, weight, bias)
     in_graph = torch.compiler.is_compiling()
     # a graph serves maps of any size
-    is_large = weight.shape[-1] >= FASTER_FROM_SIZE and (in_graph or x[0].numel() > FASTER_ABOVE)
+    is_large = weight.shape[-1] >= FASTER_FROM_SIZE and (in_graph or x.shape[1:].numel() > FASTER_ABOVE)
     if in_graph and x.is_cpu and (weight.ndim == 4 or (is_large and torch.is_grad_enabled())):
         return _run_op(x, weight, bias)
     if x.is_cpu and torch.is_grad_enabled() and (is_large or weight.ndim == 4):

@@ -38,7 +38,16 @@ def inhomogeneous_conv2d(x: Annotated[Tensor, dims('N', 'C', 'H', 'W')], weight:
 
     Returns:
         Tensor: Same shape and dtype as ``x``.
+
+    Raises:
+        ValueError: If ``weight`` does not fit ``x``.
     """
+    batch, channels, *size = x.shape
+    if weight.shape[0] != batch or list(weight.shape[4:]) != size or channels % weight.shape[1]:
+        raise ValueError(
+            f'weight has shape {tuple(weight.shape)}, must be (N, G, k, k, H, W), where G divides C, for x of shape '
+            f'(N, C, H, W) = {tuple(x.shape)}'
+        )
     dtype = torch.promote_types(x.dtype, torch.float32)
     if needs_plain_ops():
         grouped = x.to(dtype).unflatten(1, (weight.shape[1], -1))

@@ -42,6 +42,21 @@ def check_any_grid(cls, num_global_tokens, grid):
     torch.testing.assert_close(attention.eval()(x[1:], grid), attention(x, grid)[1:], rtol=1e-3, atol=1e-3)
 
 
+def check_inputs_of_other_channels(cls):
+    attention = build(cls, 0, in_dims=12)
+    x = torch.randn(2, GRID[0] * GRID[1], 12, dtype=torch.float64)
+    assert attention(x, GRID).shape == (2, GRID[0] * GRID[1], 8)
+
+
+def check_no_images(cls, num_global_tokens):
+    x = torch.randn(0, num_global_tokens + GRID[0] * GRID[1], 8, dtype=torch.float64, requires_grad=True)
+    attention = build(cls, num_global_tokens)
+    output = attention(x, GRID)
+    assert output.shape == x.shape
+    output.sum().backward()
+    assert not any(parameter.grad.any() for parameter in attention.parameters() if parameter.grad is not None)
+
+
 def check_gradients(cls, num_global_tokens):
     attention = build(cls, num_global_tokens)
     names = [name for name, _ in attention.named_parameters()]
@@ -90,6 +105,17 @@ def test_any_grid(cls, num_global_tokens, grid):
 
 
 @CLASSES
+def test_inputs_of_other_channels(cls):
+    check_inputs_of_other_channels(cls)
+
+
+@CLASSES
+@pytest.mark.parametrize('num_global_tokens', [0, 2])
+def test_no_images(cls, num_global_tokens):
+    check_no_images(cls, num_global_tokens)
+
+
+@CLASSES
 @pytest.mark.parametrize('num_global_tokens', [0, 2])
 def test_gradients(cls, num_global_tokens):
     check_gradients(cls, num_global_tokens)
@@ -112,7 +138,7 @@ def test_repr(cls):
     [
         (dict(num_heads=3), 'num_heads=3 must divide embed_dims=8'),
         (dict(num_global_tokens=-1), 'num_global_tokens=-1 must be an integer of at least 0'),
-        (dict(window_size=0), 'window_size=0 must be an integer of at least 1'),
+        (dict(window_size=0), 'window_size=0 must be an integer (of at least|from) 1'),
     ],
 )
 def test_errors(cls, kwargs, message):

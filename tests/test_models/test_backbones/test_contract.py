@@ -117,6 +117,14 @@ def test_any_size(family, shape):
         assert x.shape[2:] == tuple(-(-size // 2 ** (i + 2)) for size in shape[2:]), i
 
 
+def test_no_images(family):
+    model = build(family).eval()
+    outputs = model(torch.randn(0, 3, 64, 96))
+    assert [tuple(x.shape[2:]) for x in outputs] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    sum(x.sum() for x in outputs).backward()
+    assert not any(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
+
+
 def test_partial_patches_are_reported_once(family, monkeypatch):
     messages = []
     monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', messages.append)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
@@ -242,11 +243,13 @@ def test_pretrained_backbone_of_a_classifier(tmp_path):
         (dict(arch=ARCH.replace('h2,d16,n2,s1', 'h3,d16,n2,s1')), r'num_heads=3 must divide embed_dims=16'),
         (dict(attn_cfg=dict(mask='exact', neighbors='self')), r"neighbors='self' must be 'all'"),
         (dict(attn_cfg=dict(neighbors='some')), r"neighbors='some' is not one of"),
-        (dict(attn_cfg=dict(window_size=0)), 'window_size=0 must be an integer of at least 1'),
+        (dict(attn_cfg=dict(window_size=0)), 'window_size=0 must be an integer from 1 to 4096'),
         (dict(attn_cfg=dict(SLIDING, attn_drop=0.1)), r'attn_drop=0.1 must be 0'),
         (dict(arch=SPARSE, attn_cfg=dict(SLIDING, only_global=True)), r'only_global=True needs global tokens'),
         (dict(attn_cfg=dict(type='vil_mm.NoAttention')), r"type='vil_mm.NoAttention', which is not registered"),
         (dict(attn_cfg=[None]), r'attn_cfg=\[None\] must be a dict, or have one entry per stage, 4'),
+        (dict(attn_cfg=[]), r'attn_cfg=\[\] must be a dict, or have one entry per stage, 4'),
+        (dict(attn_cfg=dict(window_size=5000)), 'window_size=5000 must be an integer from 1 to 4096'),
         (dict(attn_cfg='vil_mm.FullAttention'), r"attn_cfg='vil_mm.FullAttention' must be a dict"),
         (dict(attn_cfg=dict(num_heads=2)), r"attn_cfg sets \['num_heads'\], which arch decides"),
         (dict(out_indices=2), 'out_indices=2 must be a sequence'),
@@ -260,6 +263,14 @@ def test_pretrained_backbone_of_a_classifier(tmp_path):
 def test_errors(kwargs, message):
     with pytest.raises((TypeError, ValueError), match=message):
         build(**kwargs)
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmpretrain'])
+def test_attentions_without_their_scope(scope):
+    """In a config of another library, they are not found by their bare names."""
+    expected = pytest.raises(ValueError, match=r"type='FullAttention', .* did you mean 'vil_mm\.FullAttention'")
+    with DefaultScope.overwrite_default_scope(scope), expected:
+        build(attn_cfg=dict(type='FullAttention'))
 
 
 def test_no_sliding_window_to_change():

@@ -84,16 +84,17 @@ class PerformerAttention(BaseAttention):
         with torch.autocast(x.device.type, enabled=False):
             dtype = torch.promote_types(q.dtype, torch.float32)
             q = self._features(q.to(dtype), dim=-1)
-            k = self._features(k.to(dtype), dim=(-2, -1) if self.stabilizer == 'image' else None)
+            k = self._features(k.to(dtype), dim=(-2, -1) if self.stabilizer == 'image' else ())
             total = q @ k.sum(dim=-2).unsqueeze(-1)
             attended = q @ (k.mT @ v.to(dtype)) / total
         return self.proj_drop(self.proj(merge_heads(attended.to(v.dtype))))
 
-    def _features(self, x: Tensor, dim: int | tuple[int, int] | None) -> Tensor:
+    def _features(self, x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
         """Compute features ``(N, heads, L, num_features)``, after subtracting the exponents' maximum over ``dim``."""
         projection = self.projection_matrix.to(x.dtype)
         x = x * x.shape[-1] ** -0.25
         exponent = x @ projection.T
-        largest = exponent.amax() if dim is None else exponent.amax(dim, keepdim=True)
+        # of all images, but of no image there is no maximum
+        largest = 0.0 if dim == () and not len(x) else exponent.amax(dim, keepdim=True)
         norm = x.square().sum(dim=-1, keepdim=True) / 2
         return (torch.exp(exponent - norm - largest) + EPSILON) * len(projection) ** -0.5

@@ -1,13 +1,15 @@
 """Sliding-window attention with global tokens, as in Vision Longformer."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...arguments import Size, check_arguments
+from ...arguments import Size, between, check_arguments
 from ...ops import sliding_window_attention
 from ...ops.backends import check_backend
-from ...ops.checks import NEIGHBORS, check_mask_and_neighbors
+from ...ops.checks import MAX_WINDOW_SIZE, NEIGHBORS, check_mask_and_neighbors
 from ...registry import MODELS
 from ..layers import Linear, RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
@@ -62,7 +64,7 @@ class SlidingWindowAttention(BaseAttention):
         embed_dims: Size,
         num_heads: Size,
         *,
-        window_size: Size = 7,
+        window_size: Annotated[int, between(1, MAX_WINDOW_SIZE)] = 7,
         mask: str = 'block',
         neighbors: str | int = 'all',
         share_global_proj: bool = True,

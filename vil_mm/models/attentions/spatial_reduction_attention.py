@@ -41,7 +41,7 @@ class SpatialReductionAttention(BaseAttention):
     def __init__(self, embed_dims: Size, num_heads: Size, *, reduction_ratio: Size = 2, **kwargs) -> None:
         super().__init__(embed_dims, num_heads, **kwargs)
         self.reduction_ratio = reduction_ratio
-        self.reduction = nn.Conv2d(embed_dims, embed_dims, reduction_ratio, reduction_ratio, bias=False)
+        self.reduction = nn.Conv2d(self.in_dims, self.in_dims, reduction_ratio, reduction_ratio, bias=False)
         self.reduction.register_load_state_dict_pre_hook(skip_other_shapes)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from ..layers import (
     PatchEmbedding,
     PatchMerging,
     PointwiseConv,
+    build_map_norm,
     pad_to_multiple,
 )
 
@@ -39,11 +39,11 @@ class DepthwiseMixer(BaseModule):
     def __init__(self, channels: int, depthwise: nn.Module, norm_cfg: dict) -> None:
         super().__init__()
         self.conv1 = PointwiseConv(channels, channels, bias=False)
-        self.bn1 = build_norm_layer(norm_cfg, channels)[1]
+        self.bn1 = build_map_norm(norm_cfg, channels)
         self.depthwise = depthwise
-        self.bn2 = build_norm_layer(norm_cfg, channels)[1]
+        self.bn2 = build_map_norm(norm_cfg, channels)
         self.conv2 = PointwiseConv(channels, channels, bias=False)
-        self.bn3 = build_norm_layer(norm_cfg, channels)[1]
+        self.bn3 = build_map_norm(norm_cfg, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix a feature map ``(N, C, H, W)``, keeping its shape."""
@@ -174,7 +174,7 @@ class DWNet(BaseBackbone):
         stages: list[Stage] = []
         for embed_dims, rates in zip(settings['embed_dims'], drop_path_rates(drop_path_rate, settings['depths'])):
             if stages:
-                embed = PatchMerging(in_channels, embed_dims, LAYER_NORM, drop_rate)
+                embed = PatchMerging(in_channels, embed_dims, LAYER_NORM)
             else:
                 embed = PatchEmbedding(in_channels, embed_dims, PATCH_SIZE, LAYER_NORM, drop_rate)
             blocks = [

@@ -6,7 +6,7 @@ from typing import Annotated
 from torch import nn
 
 from ...arguments import Name, Size, check_arguments
-from ...registry import MODELS, registered_in
+from ...registry import MODELS, advise, find_class, registered_in
 
 #: The config of an attention.
 AttentionCfg = Annotated[dict, registered_in(MODELS, "dict(type='vil_mm.FullAttention')")]
@@ -30,7 +30,8 @@ def merge_attn_cfg(attn_cfgs: Sequence[dict], changes: AttnCfg, own_type: str, a
                 'has none'
             )
         changes = [changes if 'type' in changes or is_own else None for is_own in own]
-    changes = changes or [None] * len(attn_cfgs)
+    if changes is None:
+        changes = [None] * len(attn_cfgs)
     if len(changes) != len(attn_cfgs):
         raise ValueError(f'{argument}={changes!r} must be a dict, or have one entry per stage, {len(attn_cfgs)}')
     return [
@@ -94,11 +95,12 @@ class AttentionFactory:
         conflicts = decided.keys() & attn_cfg.keys()
         if conflicts:
             raise ValueError(f'{self.argument} sets {sorted(conflicts)}, which arch decides: {decided}')
-        attn_class = attn_cfg['type']
-        if isinstance(attn_class, str):
-            attn_class = MODELS.get(attn_class)
+        kind = attn_cfg['type']
+        attn_class = find_class(kind, MODELS)
         if attn_class is None:
-            raise ValueError(f'{self.argument} has type={attn_cfg["type"]!r}, which is not registered')
+            raise ValueError(
+                f'{self.argument} has type={kind!r}, which is not registered: {advise(kind, MODELS.root)}'
+            )
         given = dict(self.given, grid_size=self.grids[stage])
         if relative_position_bias is not None and getattr(attn_class, 'has_relative_position_bias', False):
             given['relative_position_bias'] = relative_position_bias

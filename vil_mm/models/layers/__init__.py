@@ -17,6 +17,7 @@ from .maps import grid_of as grid_of
 from .maps import pad_to_multiple as pad_to_multiple
 from .maps import to_channels_last as to_channels_last
 from .mlp import MLP as MLP
+from .norms import build_map_norm as build_map_norm
 from .norms import build_token_norm as build_token_norm
 from .norms import norm_tokens as norm_tokens
 from .patch_embedding import PatchEmbedding as PatchEmbedding

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmengine.dist import get_world_size
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...arguments import OddSize, Size, at_least, check_arguments
 from ...ops import depthwise_conv2d, inhomogeneous_conv2d
 from ...registry import NormCfg
+from .norms import build_map_norm
 from .pointwise_conv import PointwiseConv
 
 #: Between the convolutions that compute kernels there is a fourth of them.
@@ -38,7 +38,7 @@ class KernelGenerator(BaseModule):
         super().__init__()
         self.shape = num_kernels, kernel_size, kernel_size
         self.squeeze = PointwiseConv(channels, channels // 4, bias=bias)
-        self.bn = build_norm_layer(norm_cfg, channels // 4)[1]
+        self.bn = build_map_norm(norm_cfg, channels // 4)
         self.expand = PointwiseConv(channels // 4, num_kernels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Norms of tokens."""
+"""Norms of tokens, and of feature maps."""
 
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
@@ -26,6 +26,23 @@ def build_token_norm(norm_cfg: NormCfg, channels: Size) -> nn.Module:
     norm = build_norm_layer(norm_cfg, channels)[1]
     if isinstance(norm, MAP_NORMS):
         raise ValueError(f"norm_cfg={norm_cfg} must be a norm of tokens, such as dict(type='LN'), not one of maps")
+    return norm
+
+
+@check_arguments
+def build_map_norm(norm_cfg: NormCfg, channels: Size) -> nn.Module:
+    """Build a norm of feature maps ``(N, C, H, W)``.
+
+    Args:
+        norm_cfg (dict): Its config, as ``mmcv.cnn.build_norm_layer`` takes it.
+        channels (int): ``C``.
+
+    Raises:
+        ValueError: If ``norm_cfg`` is a norm of tokens.
+    """
+    norm = build_norm_layer(norm_cfg, channels)[1]
+    if type(norm) is nn.LayerNorm:  # its subclasses in other libraries may be norms of maps
+        raise ValueError(f"norm_cfg={norm_cfg} must be a norm of maps, such as dict(type='BN'), not one of tokens")
     return norm
 
 
