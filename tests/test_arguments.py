@@ -219,6 +219,7 @@ ROWS = {
         Row(dict(type='BN'), 'BN', dict(type='Nope'), [NORM]),
     ),
     'linear.x': Row(torch.zeros(3, 8), [[0.0]], torch.tensor(0.0), 'xy'),
+    'to_grid.x': tensor(1, 12, 8),
     'to_map.x': tensor(1, 12, 8),
 }
 #: What an allowed call needs beside the required arguments, or does not take long with.

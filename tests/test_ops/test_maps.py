@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vil_mm.models.layers import pad_to_multiple
-from vil_mm.ops import to_map, to_tokens
+from vil_mm.ops import cut_windows, join_windows, to_grid, to_map, to_tokens
 
 
 @pytest.mark.parametrize('hw_shape', [(3, 4), (1, 5), (1, 1)])
@@ -77,3 +77,28 @@ def test_map_saved_for_the_gradient():
         outputs = [run(x, hw_shape) for run in (compiled, convolve)]
         torch.testing.assert_close(*outputs)
         torch.testing.assert_close(*(torch.autograd.grad(output.square().sum(), x)[0] for output in outputs))
+
+
+@pytest.mark.parametrize('hw_shape', [(6, 6), (5, 9)])
+def test_sizes_stay_simple(hw_shape):
+    """Those of maps that became tokens and maps again, square ones too, of which PyTorch knows one side only."""
+    sizes = []
+
+    def backend(graph, inputs):
+        for node in graph.graph.nodes:
+            value = node.meta.get('example_value')
+            if isinstance(value, torch.Tensor) and value.ndim == 4:
+                sizes.append([str(size) for size in value.shape])
+        return graph.forward
+
+    def mix(x):
+        tokens = to_tokens(x)
+        grid = to_grid(tokens, x.shape[2:])
+        grid = join_windows(cut_windows(grid, 3), x.shape[2:])
+        return to_map(grid.flatten(1, 2), x.shape[2:])
+
+    torch.compiler.reset()
+    x = torch.randn(2, 11, *hw_shape)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(mix, backend=backend, dynamic=True, fullgraph=True)(x), x)
+    assert len(sizes) > 4 and not any('/' in size or '*' in size for shape in sizes for size in shape)

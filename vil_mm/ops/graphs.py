@@ -37,6 +37,13 @@ def is_compiled() -> bool:
     return torch.compiler.is_compiling() and not needs_plain_ops()
 
 
+@constant_in_graphs
+def is_dynamic() -> bool:
+    """Tell whether the graph that is being made serves inputs of several sizes."""
+    context = torch._guards.TracingContext.try_get()
+    return context is not None and bool(context.fake_mode.shape_env.var_to_range)
+
+
 def is_padding(*lengths: int) -> bool:
     """Tell whether to pad by these lengths: in a graph always, so that it serves padded and unpadded sizes."""
     return torch.compiler.is_compiling() or any(lengths)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arguments import Size, check_arguments, dims
-from .graphs import is_compiled, needs_plain_ops, register_op
+from .graphs import is_compiled, is_dynamic, needs_plain_ops, register_op
 
 FeatureMap = Annotated[Tensor, dims('N', 'C', 'h', 'w')]
 Tokens = Annotated[Tensor, dims('N', 'L', 'C')]
@@ -22,18 +22,24 @@ def to_map(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
         hw_shape (tuple[int, int]): Height and width of the map.
 
     Returns:
-        Tensor: ``(N, C, h, w)``. Outside of graphs and transforms, a view in
-        ``channels_last``.
+        Tensor: ``(N, C, h, w)`` in ``channels_last``, a view; but a copy in
+        graphs that serve several sizes, in exported programs and in transforms.
 
     Raises:
         ValueError: If these are not the tokens of such a map.
     """
+    featmap = to_grid(x, hw_shape).movedim(3, 1)
+    return featmap.contiguous() if needs_plain_ops() else featmap  # see layers.to_channels_last
+
+
+@check_arguments
+def to_grid(x: Tokens, hw_shape: tuple[Size, Size]) -> Tensor:
+    """Turn tokens into a grid, ``(N, h * w, C)`` into ``(N, h, w, C)``; as for :func:`to_map`, often a view."""
     if x.shape[1] != hw_shape[0] * hw_shape[1]:
         raise ValueError(f'x has shape {tuple(x.shape)}, must be (N, h * w, C) with hw_shape={tuple(hw_shape)}')
-    if is_compiled() and torch.is_grad_enabled():
-        return torch.ops.vil_mm.to_map(x, *hw_shape)
-    featmap = x.mT.unflatten(2, hw_shape)
-    return featmap.contiguous() if needs_plain_ops() else featmap  # see layers.to_channels_last
+    if is_compiled() and is_dynamic():
+        return torch.ops.vil_mm.to_map(x, *hw_shape).movedim(1, 3)
+    return x.unflatten(1, hw_shape)
 
 
 @check_arguments
@@ -89,8 +95,9 @@ def _pad_gradient(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
     return F.pad(torch.ops.vil_mm.to_map(grad, *ctx.hw_shape), (0, columns, 0, rows)), None, None
 
 
-# Inductor fails to save a view of a map for the backward pass if it has to compare its strides to order them: which of
-# 32 * w and 32 is larger, it cannot tell. The output of an op is no view.
+# In graphs for several sizes, a view would have two faults. PyTorch takes its width for (h * w) // h, which it does not
+# simplify if h and w are equal, so that formulas of later stages grow until Inductor fails. And Inductor fails to save
+# it for the backward pass if it has to compare strides: which of 32 * w and 32 is larger, it cannot tell.
 register_op('vil_mm::to_map', _copy_to_map, _fake_map)
 torch.library.register_autograd('vil_mm::to_map', lambda ctx, grad: (to_tokens(grad), None, None))
 # Without this one, PyTorch would compile anew for every way in which a map is padded: it asks whether a copy is needed.

@@ -9,7 +9,7 @@ from einops import repeat
 from torch import Tensor
 
 from ...arguments import Size, check_arguments, one_of
-from ...ops import attend, fit_windows, join_windows
+from ...ops import attend, fit_windows, join_windows, to_grid
 from ..layers import RelativePositionBias
 from .base_attention import BaseAttention, merge_heads
 
@@ -74,7 +74,7 @@ class BaseWindowAttention(BaseAttention):
         """Attend within the windows; see :meth:`BaseAttention.forward`."""
         self.check_tokens(x, hw_shape)
         num_global, bias, window = self.num_global_tokens, self.relative_position_bias, self.window_size
-        (q, k, v), kv = self.make_windows(x[:, num_global:].unflatten(1, hw_shape))
+        (q, k, v), kv = self.make_windows(to_grid(x[:, num_global:], hw_shape))
         if num_global:
             of_global = self.split_heads(self.qkv(x[:, :num_global]))
             num_windows = math.prod(fit_windows(size, window)[0] for size in hw_shape)

@@ -98,9 +98,7 @@ class AttentionFactory:
         kind = attn_cfg['type']
         attn_class = find_class(kind, MODELS)
         if attn_class is None:
-            raise ValueError(
-                f'{self.argument} has type={kind!r}, which is not registered: {advise(kind, MODELS.root)}'
-            )
+            raise ValueError(f'{self.argument} has type={kind!r}, which is not registered: {advise(kind, MODELS.root)}')
         given = dict(self.given, grid_size=self.grids[stage])
         if relative_position_bias is not None and getattr(attn_class, 'has_relative_position_bias', False):
             given['relative_position_bias'] = relative_position_bias
