@@ -185,7 +185,8 @@ def build_runner(cfg: Config) -> Runner:
         ValueError: If several processes without GPUs would run a model with
             SyncBN, or a sharded run would have a moving average of the
             weights, or ``train_cfg`` has no positive length, or learning rates
-            cannot be scaled, or a type within the model is not registered.
+            cannot be scaled, or the type of the optimizer wrapper or one within
+            the model is not registered.
     """
     use_safe_checkpoint_loading()
     scope = cfg.get('default_scope')

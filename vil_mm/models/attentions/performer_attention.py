@@ -94,7 +94,7 @@ class PerformerAttention(BaseAttention):
         projection = self.projection_matrix.to(x.dtype)
         x = x * x.shape[-1] ** -0.25
         exponent = x @ projection.T
-        # of all images, but of no image there is no maximum
+        # () means all dimensions; an empty batch has no maximum
         largest = 0.0 if dim == () and not len(x) else exponent.amax(dim, keepdim=True)
         norm = x.square().sum(dim=-1, keepdim=True) / 2
         return (torch.exp(exponent - norm - largest) + EPSILON) * len(projection) ** -0.5
